@@ -86,9 +86,11 @@ func (s *session) guarded(part func() error) (err error) {
 func (b *Broker) farewell(s *session, err error) {
 	defer b.wg.Done()
 	s.shut()
-	b.leaveInbox(s, s.inbox)
+	in := s.inbox
+	b.leaveInbox(s, in)
 	reason := s.finish(err)
 	if s.established.Load() {
+		s.awaitReceived(in)
 		s.part(err == nil)
 	}
 	b.mu.Lock()
@@ -116,6 +118,7 @@ func (b *Broker) claim(id string, s *session) error {
 			return nil
 		}
 		b.mu.Unlock()
+		old.followed.Store(true)
 		old.end("taken_over", packets.ErrSessionTakenOver.Code)
 		select {
 		case <-old.gone:

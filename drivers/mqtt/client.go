@@ -21,7 +21,7 @@ const (
 	TableSessions storage.Table = "mqtt-session"
 	// TableQueue: client id, zero, birth, zero, time and node → actorv1.MqttMessage.
 	TableQueue storage.Table = "mqtt-queue"
-	// TableReceived: client id, zero, birth, zero, packet id → nothing.
+	// TableReceived: client id, zero, birth, zero, packet id → sum of the message, 8 bytes.
 	TableReceived storage.Table = "mqtt-received"
 	// TableRetained: topic → actorv1.MqttMessage.
 	TableRetained storage.Table = "mqtt-retained"
@@ -41,8 +41,10 @@ type client struct {
 	// How much is queued, as this node knows: what it counted, and what it added since.
 	depthMu  sync.Mutex
 	counted  time.Time
+	counting time.Duration // what that took
 	messages int
 	bytes    int
+	added    int // of messages, since it was counted
 }
 
 // place is where a session is, and whether it has a queue. It is not changed.

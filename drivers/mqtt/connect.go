@@ -254,7 +254,10 @@ func (s *session) attach(ctx context.Context, pk *packets.Packet) (present bool,
 		}
 		s.established.Store(true) // from now on there is something to settle
 		b.inherit(s, old, resumed)
-		return resumed, nil
+		if resumed {
+			err = s.reserve()
+		}
+		return resumed, err
 	}
 }
 
@@ -393,15 +396,17 @@ func (s *session) part(inOrder bool) {
 		case inOrder, b.closing.Load():
 			r.Will = nil // said goodbye; or it is the node that goes, not the device
 		case will.Delay == 0 || r.Expiry == 0:
-			b.publishLostWill(s.id, r)
-			r.Will = nil
+			will.Delay = 0
+			if s.passWill(r) {
+				r.Will = nil
+			}
 		}
 	}
 	b.writer.flush() // what the client has acknowledged
 	ctx, cancel := context.WithTimeout(context.Background(), b.limits.CommitTimeout)
 	defer cancel()
 	var err error
-	if r.Expiry == 0 {
+	if r.Expiry == 0 && r.Will == nil {
 		if _, err = b.writeSession(ctx, s.id, nil, s.revision); err == nil && s.keeps {
 			b.removeQueue(s.id, s.birth)
 		}

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"encoding/binary"
 	"log/slog"
 	"sync/atomic"
 
@@ -157,7 +158,7 @@ func (d *delivery) done(err error) {
 // settle answers the message and, for QoS 2, remembers that: in the store, where the session has a queue.
 func (d *delivery) settle(r *reply) {
 	if d.held != nil && d.s.keeps && (r == nil || r.code < 0x80 || d.s.version < 5) {
-		d.s.b.writer.add(storage.Write{Table: TableReceived, Key: d.held.key(), Value: []byte{1}, Quiet: true}, func(err error) {
+		d.s.b.writer.add(storage.Write{Table: TableReceived, Key: d.held.key(), Value: binary.BigEndian.AppendUint64(nil, d.held.sum), Quiet: true}, func(err error) {
 			if err != nil {
 				d.abandon()
 				return

@@ -424,3 +424,36 @@ func TestTheIndexFindsWhatFiltersCover(t *testing.T) {
 		t.Errorf("removed, and found %v", got)
 	}
 }
+
+// A will that nobody has taken yet is published by another node where its own is lost meanwhile.
+func TestAWillOutlivesTheNodeThatHasYetToBringIt(t *testing.T) {
+	for name, change := range map[string]func(*packets.Packet){"a session that ends": nil, "one that stays": stay} {
+		t.Run(name, func(t *testing.T) {
+			d1, d2 := &desk{answer: func(*Message) error { return errors.New("its twin has no owner") }}, &desk{}
+			p, one, two := startPair(t, d1, d2, nil)
+			lamp := join(t, one, 4, "lamp", func(pk *packets.Packet) {
+				if change != nil {
+					change(pk)
+				}
+				pk.Connect.WillFlag, pk.Connect.WillTopic, pk.Connect.WillPayload, pk.Connect.WillQos = true, "lwt", []byte("lost"), 1
+			})
+			lamp.conn.Close()
+			eventually(t, "the will is tried", func() bool { return d1.count() > 0 && one.connected("lamp") == nil })
+			p.set(func() { p.dead["n1"] = true })
+			eventually(t, "the will", func() bool { return d2.count() > 0 })
+			if m := d2.messages()[0]; !m.Will || string(m.Payload) != "lost" {
+				t.Fatalf("got %+v", m)
+			}
+			eventually(t, "it is settled", func() bool { return !hasWill(t, two, "lamp") })
+		})
+	}
+}
+
+func hasWill(t *testing.T, b *Broker, id string) bool {
+	t.Helper()
+	r, _, err := b.readSession(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.GetWill() != nil
+}

@@ -2,9 +2,13 @@ package mqtt
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+	"google.golang.org/protobuf/proto"
+
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 )
 
 // flight is a message of QoS 1 or 2 that the client has not acknowledged.
@@ -29,7 +33,7 @@ func (s *session) sendLocked(o *outgoing) {
 	switch {
 	case s.closing:
 		return
-	case o.m.expired():
+	case o.m.expired() && o.id == 0: // of QoS 2 that was sent: the client may have it, and goes by its id
 		s.b.stats.expired.Inc()
 		s.dropLocked(o)
 		return
@@ -87,10 +91,32 @@ func (s *session) freeIDLocked() uint16 {
 		if s.lastID++; s.lastID == 0 {
 			s.lastID = 1
 		}
-		if _, used := s.flights[s.lastID]; !used {
+		_, used := s.flights[s.lastID]
+		_, reserved := s.reserved[s.lastID]
+		if !used && !reserved {
 			return s.lastID
 		}
 	}
+}
+
+// reserve keeps the packet ids under which messages of the queue were sent before for these, by which the client knows them.
+func (s *session) reserve() error {
+	for rec, err := range s.b.store.Scan(TableQueue, queuePrefix(s.id, s.birth), "") {
+		r := &actorv1.MqttMessage{}
+		if err == nil {
+			err = proto.Unmarshal(rec.Value, r)
+		}
+		if err != nil {
+			return fmt.Errorf("queue of mqtt client %q: %w", s.id, err)
+		}
+		if r.PacketId > 0 {
+			if s.reserved == nil {
+				s.reserved = map[uint16]struct{}{}
+			}
+			s.reserved[uint16(r.PacketId)] = struct{}{}
+		}
+	}
+	return nil
 }
 
 // writeLocked queues the PUBLISH itself.
@@ -114,7 +140,7 @@ func (s *session) writeLocked(o *outgoing) {
 // dropLocked: the message is not for this client any more.
 func (s *session) dropLocked(o *outgoing) {
 	if o.key != "" {
-		s.forgetLocked(o.key)
+		s.forgetLocked(o.key, o.m.size())
 	}
 	if o.settled != nil {
 		go o.settled()
@@ -176,6 +202,7 @@ func (s *session) pubrelLocked(id uint16) {
 // landLocked: the client has acknowledged the message. What waits for its place goes.
 func (s *session) landLocked(id uint16, f *flight) {
 	delete(s.flights, id)
+	delete(s.reserved, id)
 	s.dropLocked(f.o)
 	for len(s.waiting) > 0 && len(s.flights) < s.window() && !s.closing {
 		next := s.waiting[0]

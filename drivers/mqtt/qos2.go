@@ -1,11 +1,15 @@
 package mqtt
 
 import (
+	"encoding/binary"
 	"fmt"
+	"maps"
 	"net"
 	"strconv"
 	"sync"
+	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/polluxhq/pollux/storage"
@@ -34,6 +38,7 @@ func (in *inbox) idle() bool {
 type held struct {
 	inbox   *inbox
 	id      uint16
+	sum     uint64 // of topic and payload
 	from    *session
 	settled bool
 	// again stands for the same message, sent once more on a later connection while the first is with the handler.
@@ -42,6 +47,17 @@ type held struct {
 
 // key of its record.
 func (h *held) key() string { return fmt.Sprintf("%s%04x", h.inbox.prefix, h.id) }
+
+// sumOf tells messages apart. What is known of a packet id may be of another time, as where a node that was away wrote it late, or an older backup
+// was put back: a message that is another one is not taken for it.
+func sumOf(p *publish, t *topic) uint64 {
+	var d xxhash.Digest
+	d.Reset()
+	_, _ = d.WriteString(t.name) // it never fails
+	_, _ = d.Write([]byte{0})
+	_, _ = d.Write(p.payload)
+	return d.Sum64()
+}
 
 // settle says that the message is answered. One refused by MQTT 5's rules is over with that. It gives the delivery that
 // waits for the same answer, or nil, and says whether the inbox is over: of a connection that is, and nothing more is with the handler.
@@ -71,15 +87,17 @@ func (s *session) publish2(p *publish, t *topic, props *packets.Properties) erro
 	if err != nil {
 		return err
 	}
+	sum := sumOf(p, t)
 	in.mu.Lock()
-	if h := in.held[p.id]; h != nil {
+	h := in.held[p.id]
+	if h != nil && h.sum == sum {
 		return s.again(h, p)
 	}
-	if len(in.held) >= s.b.limits.Unacked {
+	if h == nil && len(in.held) >= s.b.limits.Unacked {
 		in.mu.Unlock()
 		return s.fail("unreleased", packets.ErrReceiveMaximum.Code, errTooManyHeld)
 	}
-	h := &held{inbox: in, id: p.id, from: s}
+	h = &held{inbox: in, id: p.id, sum: sum, from: s}
 	in.held[p.id] = h
 	in.mu.Unlock()
 	d := newDelivery(s, p, t)
@@ -108,6 +126,9 @@ func (s *session) again(h *held, p *publish) error {
 	in.mu.Lock()
 	settled := h.settled
 	if !settled {
+		if h.again != nil {
+			h.again.leave() // of a connection that is over
+		}
 		h.again = d
 	}
 	in.mu.Unlock()
@@ -179,18 +200,38 @@ func (s *session) received() (*inbox, error) {
 	defer in.mu.Unlock()
 	in.left = false
 	if s.keeps {
+		maps.DeleteFunc(in.held, func(_ uint16, h *held) bool { return h.settled }) // the store has them, of whatever node
 		for rec, err := range b.store.Scan(TableReceived, prefix, "") {
 			if err != nil {
 				return nil, s.fail("store", packets.ErrServerUnavailable.Code, err)
 			}
 			id, err := strconv.ParseUint(rec.Key[len(prefix):], 16, 16)
-			if err == nil && in.held[uint16(id)] == nil {
-				in.held[uint16(id)] = &held{inbox: in, id: uint16(id), from: s, settled: true}
+			if err == nil && in.held[uint16(id)] == nil && len(rec.Value) == 8 {
+				in.held[uint16(id)] = &held{inbox: in, id: uint16(id), sum: binary.BigEndian.Uint64(rec.Value), from: s, settled: true}
 			}
 		}
 	}
 	s.inbox = in
 	return in, nil
+}
+
+// receivedWithin is how long the end of a connection waits for what it received: less than another node waits for that end.
+const receivedWithin = 2 * time.Second
+
+// awaitReceived waits until all that the client sent with QoS 2 is answered, unless its next connection is to this node, which knows of it: another
+// node would take it for new when it comes again.
+func (s *session) awaitReceived(in *inbox) {
+	if in == nil || !s.keeps || s.b.cluster == nil {
+		return
+	}
+	for end := time.Now().Add(receivedWithin); !s.followed.Load() && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		in.mu.Lock()
+		idle := in.idle()
+		in.mu.Unlock()
+		if idle {
+			return
+		}
+	}
 }
 
 // leaveInbox lets go of the client's inbox when its connection is over.

@@ -2,9 +2,14 @@ package mqtt
 
 import (
 	"errors"
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/packets"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/polluxhq/pollux/storage"
 )
 
 func stay(pk *packets.Packet) {
@@ -149,4 +154,124 @@ func TestQoS2ThatIsNeverReleasedIsBounded(t *testing.T) {
 		t.Fatalf("DISCONNECT with %#x", code)
 	}
 	eventually(t, "the count", func() bool { return b.Stats().Closed["unreleased"] == 1 })
+}
+
+// What is known of a packet id may be of another time: a node that was away wrote it late, or an older backup was put back. A new message is
+// none that was received before.
+func TestAnIDThatIsKnownOfAnotherTimeTakesNoMessageAlong(t *testing.T) {
+	d1, d2 := &desk{hold: true}, &desk{}
+	p, one, two := startPair(t, d1, d2, nil)
+	a := join(t, one, 4, "a", stay)
+	a.publish("t", "first", 2, 5)
+	eventually(t, "the message", func() bool { return d1.count() == 1 })
+	p.set(func() { p.dead["n1"] = true }) // for the other node; it goes on, and does not know
+	b := join(t, two, 4, "a", stay)
+	b.publish("t", "first", 2, 5)
+	b.expect(packets.Pubrec)
+	b.pubrel(5)
+	b.expect(packets.Pubcomp)
+	d1.take()[0](nil)
+	one.writer.flush()
+	b.conn.Close()
+
+	b = plug(t, two)
+	if ack := b.connect(4, "a", stay); !ack.SessionPresent {
+		t.Fatal("no session")
+	}
+	b.publish("t", "second", 2, 5)
+	b.expect(packets.Pubrec)
+	if all := d2.messages(); len(all) != 2 || string(all[1].Payload) != "second" {
+		t.Fatalf("%d messages were delivered, the last one is %q", len(all), all[len(all)-1].Payload)
+	}
+	b.publish("t", "second", 2, 5) // and now it is known
+	b.expect(packets.Pubrec)
+	b.pubrel(5)
+	b.expect(packets.Pubcomp)
+	if d2.count() != 2 {
+		t.Fatalf("%d messages were delivered", d2.count())
+	}
+}
+
+// A client that comes to another node while a message of QoS 2 is with the handler of the one before is let in when that is through.
+func TestQoS2IsDeliveredOnceOverNodes(t *testing.T) {
+	d1, d2 := &desk{hold: true}, &desk{}
+	_, one, two := startPair(t, d1, d2, nil)
+	a := join(t, one, 4, "a", stay)
+	a.publish("t", "x", 2, 5)
+	eventually(t, "the message", func() bool { return d1.count() == 1 })
+	a.conn.Close()
+	time.AfterFunc(200*time.Millisecond, func() { d1.take()[0](nil) })
+	b := plug(t, two)
+	if ack := b.connect(4, "a", stay); !ack.SessionPresent {
+		t.Fatal("no session")
+	}
+	b.publish("t", "x", 2, 5)
+	b.expect(packets.Pubrec)
+	b.pubrel(5)
+	b.expect(packets.Pubcomp)
+	if d2.count() != 0 {
+		t.Fatal("it was delivered twice")
+	}
+}
+
+// A client that has seen a message of QoS 2 under an id gets it under that id again, whatever else goes out meanwhile.
+func TestAMessageOfQoS2KeepsItsID(t *testing.T) {
+	for _, has := range []bool{false, true} { // the client has it, and only PUBREL is missing
+		b := start(t, &desk{}, nil)
+		p := join(t, b, 4, "p", stay)
+		p.subscribe(1, 2, "t/#")
+		pub := join(t, b, 4, "pub", nil)
+		pub.publish("t/2", "x", 2, 1)
+		pub.expect(packets.Pubrec)
+		x := p.expect(packets.Publish)
+		if has {
+			p.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubrec}, PacketID: x.PacketID})
+			p.expect(packets.Pubrel)
+		}
+		p.conn.Close()
+		eventually(t, "it is away", func() bool { return b.clients.get("p").place.Load().away })
+		// Another node, whose clock is behind, has queued one meanwhile: it comes first.
+		early := outgoing{m: newMessage("t/1", []byte("y"), 1, false, nil, "pub"), qos: 1}
+		value, err := proto.Marshal(early.record())
+		if err != nil {
+			t.Fatal(err)
+		}
+		place := b.clients.get("p").place.Load()
+		if _, err := b.store.Commit(t.Context(), &storage.Txn{Writes: []storage.Write{{Table: TableQueue, Value: value,
+			Key: fmt.Sprintf("%s%016x-n2", queuePrefix("p", place.birth), time.Now().Add(-time.Minute).UnixNano())}}}); err != nil {
+			t.Fatal(err)
+		}
+		p = join(t, b, 4, "p", stay)
+		y := p.expect(packets.Publish)
+		if string(y.Payload) != "y" || y.PacketID == x.PacketID {
+			t.Fatalf("%q has the id %d, which the client knows another one by", y.Payload, y.PacketID)
+		}
+		if has {
+			if pk := p.expect(packets.Pubrel); pk.PacketID != x.PacketID {
+				t.Fatalf("PUBREL of %d, want %d", pk.PacketID, x.PacketID)
+			}
+		} else if again := p.expect(packets.Publish); again.PacketID != x.PacketID || string(again.Payload) != "x" {
+			t.Fatalf("%q comes again as %d, want %d", again.Payload, again.PacketID, x.PacketID)
+		}
+		p.silent()
+	}
+}
+
+// The time of a message is not over while the client has it, and nobody has said that it may forget its id.
+func TestAMessageOfQoS2ThatWasSentDoesNotExpire(t *testing.T) {
+	b := start(t, &desk{}, nil)
+	p := join(t, b, 5, "p", stay)
+	p.subscribe(1, 2, "t")
+	pub := join(t, b, 5, "pub", nil)
+	pk := packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1}, TopicName: "t", Payload: []byte("1"), PacketID: 1}
+	pk.FixedHeader.Qos, pk.Properties.MessageExpiryInterval = 2, 1
+	pub.send(pk)
+	pub.expect(packets.Pubrec)
+	first := p.expect(packets.Publish)
+	p.conn.Close()
+	time.Sleep(1100 * time.Millisecond)
+	p = join(t, b, 5, "p", stay)
+	if again := p.expect(packets.Publish); again.PacketID != first.PacketID || !again.FixedHeader.Dup {
+		t.Fatalf("got %+v", again)
+	}
 }

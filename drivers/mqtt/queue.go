@@ -48,19 +48,27 @@ type queued struct {
 	o     *outgoing
 }
 
-// recountAfter is how long what a node knows of a queue's length holds, when the queue seems full.
-const recountAfter = 100 * time.Millisecond
+const (
+	// recountShare: a queue that stays full is counted anew now and then, which takes one part in so many of the time.
+	recountShare = 10
+	// recountAdded: where one part in so many of it came since the last count, at once.
+	recountAdded = 8
+)
 
-// hasRoom counts a message into the client's queue. What others added or the client took shows when the queue seems full
-// here: then it is counted anew. So several nodes may go a little over.
-func (b *Broker) hasRoom(c *client, birth uint64, size int) bool {
+// replayShare: retained messages fill one part in so many of a queue, and leave the rest to those that come meanwhile.
+const replayShare = 2
+
+// hasRoom counts a message into the client's queue, of which it may use one part in so many. What others added or the client took shows
+// when the queue seems full here: then it is counted anew. So several nodes may go a little over.
+func (b *Broker) hasRoom(c *client, birth uint64, size, part int) bool {
 	c.depthMu.Lock()
 	defer c.depthMu.Unlock()
 	full := func() bool {
-		return c.messages > 0 && (c.messages >= b.limits.Queued || c.bytes+size > b.limits.QueuedBytes)
+		return c.messages > 0 && (c.messages >= max(1, b.limits.Queued/part) || c.bytes+size > b.limits.QueuedBytes/part)
 	}
-	if c.counted.IsZero() || full() && time.Since(c.counted) > recountAfter {
-		c.messages, c.bytes, c.counted = 0, 0, time.Now()
+	if now := time.Now(); c.counted.IsZero() || full() && (c.added*recountAdded >= c.messages || now.Sub(c.counted) > recountShare*c.counting) {
+		c.messages, c.bytes, c.added, c.counted = 0, 0, 0, now
+		defer func() { c.counting = time.Since(now) }()
 		for rec, err := range b.store.Scan(TableQueue, queuePrefix(c.id, birth), "") {
 			if err != nil {
 				return false
@@ -73,6 +81,7 @@ func (b *Broker) hasRoom(c *client, birth uint64, size int) bool {
 		return false
 	}
 	c.messages++
+	c.added++
 	c.bytes += size
 	return true
 }
@@ -225,9 +234,6 @@ func (s *session) resume(r *actorv1.MqttMessage, key string) bool {
 		s.behind = true
 		return false
 	}
-	if o.id > 0 && s.flights[o.id] != nil {
-		o.id = 0 // what was sent meanwhile has it; the client has not seen this one under it
-	}
 	s.holdLocked(key)
 	if r.Released && o.id > 0 {
 		s.takeLocked(o)
@@ -271,9 +277,9 @@ func (s *session) rewrite(o *outgoing, r *actorv1.MqttMessage, then func()) {
 	})
 }
 
-// forgetLocked removes an acknowledged message from the client's queue. Its key is known until that is committed, so that it
+// forgetLocked removes an acknowledged message of so many bytes from the client's queue. Its key is known until that is committed, so that it
 // is not read again; and while the queue is being read, to the end of that: the reader sees the queue as it was when it began.
-func (s *session) forgetLocked(key string) {
+func (s *session) forgetLocked(key string, size int) {
 	c := s.client
 	s.b.writer.add(storage.Write{Table: TableQueue, Key: key, Quiet: true}, func(error) {
 		s.mu.Lock()
@@ -284,7 +290,7 @@ func (s *session) forgetLocked(key string) {
 		}
 		s.mu.Unlock()
 		c.depthMu.Lock()
-		c.messages = max(0, c.messages-1)
+		c.messages, c.bytes = max(0, c.messages-1), max(0, c.bytes-size)
 		c.depthMu.Unlock()
 	})
 }

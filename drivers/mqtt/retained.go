@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -188,8 +189,8 @@ func literal(filter string) (prefix string, whole bool) {
 	return prefix, false
 }
 
-// eachRetained gives the retained messages that a filter matches, those whose topics are behind after. It ends where yield
-// says so.
+// eachRetained gives the retained messages that a filter matches, those whose topics are behind after, in the order of topics. It
+// ends where yield says so.
 func (b *Broker) eachRetained(filter, after string, yield func(topic string, m *actorv1.MqttMessage) bool) error {
 	prefix, whole := literal(filter)
 	fresh := b.unwritten(filter, after)
@@ -215,21 +216,34 @@ func (b *Broker) eachRetained(filter, after string, yield func(topic string, m *
 		give(filter, value)
 		return nil
 	}
-	for topic, value := range fresh {
-		if !give(topic, value) {
-			return nil
+	topics := slices.Sorted(maps.Keys(fresh))
+	// upTo gives what is not in the store yet, as far as a topic.
+	upTo := func(topic string) bool {
+		for len(topics) > 0 && topics[0] <= topic {
+			next := topics[0]
+			topics = topics[1:]
+			if !give(next, fresh[next]) {
+				return false
+			}
 		}
+		return true
 	}
 	for rec, err := range b.store.Scan(TableRetained, prefix, after) {
 		if err != nil {
 			return err
 		}
-		if _, known := fresh[rec.Key]; known || !covers(filter, rec.Key) {
+		if !covers(filter, rec.Key) {
 			continue
 		}
-		if !give(rec.Key, rec.Value) {
+		if !upTo(rec.Key) {
 			return nil
 		}
+		if _, known := fresh[rec.Key]; !known && !give(rec.Key, rec.Value) {
+			return nil
+		}
+	}
+	if len(topics) > 0 {
+		upTo(topics[len(topics)-1])
 	}
 	return nil
 }
@@ -296,33 +310,42 @@ func (s *session) sendRest(sub *actorv1.MqttSubscription, last string) {
 	}
 }
 
-// sendRetainedFrom sends those behind a topic, in the order of topics but for what is not written yet. more: there was no room
-// for all; last is where it goes on.
+// retainedAtOnce is how many retained messages go into a client's queue in one go.
+const retainedAtOnce = 64
+
+// sendRetainedFrom sends those behind a topic, in the order of topics. more: there was no room for all; last is where it goes on.
 func (s *session) sendRetainedFrom(sub *actorv1.MqttSubscription, after string) (last string, more bool) {
 	last = after
 	t := &target{of: s.client, qos: byte(sub.Qos), asPublished: true}
 	if sub.Identifier > 0 {
 		t.identifiers = []int{int(sub.Identifier)}
 	}
+	p := &plan{b: s.b}
 	err := s.b.eachRetained(sub.Filter, after, func(topic string, r *actorv1.MqttMessage) bool {
-		if !s.hasRoom(len(r.Payload)) {
-			more = true
-			return false
-		}
 		m := messageOf(r)
 		m.retain = true
-		last = max(last, topic)
-		p := &plan{b: s.b, m: m}
-		if qos := min(m.qos, t.qos); qos > 0 && s.keeps {
-			p.enqueue(t, s.client.place.Load(), qos)
-			p.commit(func(error) {})
-		} else {
+		p.m = m
+		qos := min(m.qos, t.qos)
+		switch queue := qos > 0 && s.keeps; {
+		case queue && (len(p.queues) == retainedAtOnce || !s.b.hasRoom(s.client, s.birth, m.size(), replayShare)),
+			!queue && !s.hasRoom(len(r.Payload)):
+			more = true
+			return false
+		case queue:
+			p.queue(t, s.birth, qos)
+		default:
 			s.send(p.outgoing(t, qos))
 		}
+		last = max(last, topic)
 		return true
 	})
 	if err != nil {
 		s.b.log.Error("retained mqtt messages cannot be read", "filter", sub.Filter, "error", err)
+	}
+	done := make(chan error, 1)
+	p.commit(func(err error) { done <- err })
+	if err := <-done; err != nil {
+		return after, true
 	}
 	return last, more
 }

@@ -59,8 +59,8 @@ type session struct {
 	// Of whoever serves the connection, one after the other: its record and the revision of that.
 	record   *actorv1.MqttSession
 	revision uint64
-	// established: the record is committed.
-	established atomic.Bool
+	// established: the record is committed. followed: the client's next connection is to this node, too.
+	established, followed atomic.Bool
 
 	pending0      atomic.Int32 // QoS 0 messages with the handler
 	pending0Bytes atomic.Int64
@@ -83,6 +83,7 @@ type session struct {
 	// Messages to the client: sent and not acknowledged, by packet id; waiting for that; keys of the queue in hand.
 	flights      map[uint16]*flight
 	lastID       uint16
+	reserved     map[uint16]struct{} // packet ids of messages in the queue that were sent on an earlier connection
 	waiting      []*outgoing
 	waitingBytes int
 	keys         map[string]struct{}
@@ -176,7 +177,7 @@ func (s *session) ping() error {
 	return nil
 }
 
-// look reads the client's queue where nothing of it is under way.
+// look reads the client's queue.
 func (s *session) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +185,8 @@ func (s *session) look() {
 }
 
 func (s *session) lookLocked() {
-	if s.keeps && len(s.flights) == 0 {
+	if s.keeps {
+		s.behind = true // where there is no room now, as soon as there is
 		s.catchUpLocked()
 	}
 }

@@ -68,12 +68,12 @@ func (b *Broker) spread(m *message, a *audience, done func(error)) {
 	}
 	p := &plan{b: b, m: m, once: m.from == ""}
 	for _, t := range a.plain {
-		p.give(t, "")
+		if !p.give(t, "") {
+			b.stats.droppedQueue.Inc()
+		}
 	}
 	for _, g := range a.groups {
-		if t := b.pick(g); t != nil {
-			p.give(t, g.name)
-		}
+		p.share(g)
 	}
 	p.forward()
 	if m.retain {
@@ -82,39 +82,45 @@ func (b *Broker) spread(m *message, a *audience, done func(error)) {
 	p.commit(done)
 }
 
-// pick chooses the member of a shared subscription that gets the next message: in turn among those that are connected, else
-// among those that have a queue.
-func (b *Broker) pick(g *group) *target {
+// share has one member of a shared subscription get the message: in turn among those that are connected, else among those that have
+// a queue. One whose queue is full is passed over where another has room.
+func (p *plan) share(g *group) {
 	n := len(g.members)
-	at := int(b.turn.Add(1) % uint64(n))
-	var second *target
-	for i := range n {
-		t := g.members[(at+i)%n]
-		p := t.of.place.Load()
-		if p == nil {
-			continue
-		}
-		if !p.away {
-			return t
-		}
-		if second == nil && p.keeps && t.qos > 0 {
-			second = t
+	at := int(p.b.turn.Add(1) % uint64(n))
+	full := false
+	for _, away := range []bool{false, true} {
+		for i := range n {
+			t := g.members[(at+i)%n]
+			place := t.of.place.Load()
+			queue := place != nil && place.keeps && min(p.m.qos, t.qos) > 0
+			if place == nil || place.away != away || away && !queue {
+				continue
+			}
+			if p.give(t, g.name) {
+				return
+			}
+			full = true
 		}
 	}
-	return second
+	if full {
+		p.b.stats.droppedQueue.Inc()
+	}
 }
 
-// give has one client get the message: by its queue, by its connection here, or by its node.
-func (p *plan) give(t *target, shared string) {
+// give has one client get the message: by its queue, by its connection here, or by its node. False: its queue is full.
+func (p *plan) give(t *target, shared string) bool {
 	qos := min(p.m.qos, t.qos)
 	place := t.of.place.Load()
 	if place == nil || t.noLocal && t.of.id == p.m.from {
-		return
+		return true
 	}
 	s := t.of.here.Load()
 	if qos > 0 && place.keeps {
-		p.enqueue(t, place, qos)
-		return
+		if !p.b.hasRoom(t.of, place.birth, p.m.size(), 1) {
+			return false
+		}
+		p.queue(t, place.birth, qos)
+		return true
 	}
 	switch {
 	case s != nil:
@@ -131,19 +137,16 @@ func (p *plan) give(t *target, shared string) {
 		}
 		p.all[place.node] = struct{}{}
 	}
+	return true
 }
 
 func (p *plan) outgoing(t *target, qos byte) *outgoing {
 	return &outgoing{m: p.m, qos: qos, retain: p.m.retain && t.asPublished, identifiers: t.identifiers}
 }
 
-// enqueue plans a write into the client's queue, where there is room.
-func (p *plan) enqueue(t *target, place *place, qos byte) {
-	if !p.b.hasRoom(t.of, place.birth, p.m.size()) {
-		p.b.stats.droppedQueue.Inc()
-		return
-	}
-	q := &queued{c: t.of, birth: place.birth, o: p.outgoing(t, qos)}
+// queue plans a write into the client's queue, which has room.
+func (p *plan) queue(t *target, birth uint64, qos byte) {
+	q := &queued{c: t.of, birth: birth, o: p.outgoing(t, qos)}
 	w, err := p.b.enqueue(q)
 	if err != nil {
 		p.b.log.Error("mqtt message cannot be encoded", "topic", p.m.topic, "error", err)

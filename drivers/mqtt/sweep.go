@@ -80,10 +80,12 @@ func (b *Broker) sweepOnce() {
 				continue
 			}
 		}
-		if ids[xxhash.Sum64String(id)%uint64(len(ids))] != b.self {
+		lost := lives[p.node] != p.incarnation
+		switch keeper := ids[xxhash.Sum64String(id)%uint64(len(ids))]; {
+		case lost && keeper != b.self, !lost && p.node != b.self:
 			continue // another node looks after it
 		}
-		lost := !p.away && lives[p.node] != p.incarnation
+		lost = lost && !p.away
 		if lost || p.away && (now >= p.expires || p.hasWill && now >= p.willFrom) {
 			due = append(due, id)
 		}
@@ -152,12 +154,7 @@ func (b *Broker) willTaken(id string, r *actorv1.MqttSession) bool {
 	if w := c.will.Load(); w != nil && w.connection == r.Connection {
 		return w.taken.Load()
 	}
-	w, ok := b.publishWill(id, r, func() {
-		select {
-		case b.willsTaken <- id:
-		default: // the next sweep sees it
-		}
-	})
+	w, ok := b.publishWill(id, r, func() { b.tellTaken(id) })
 	if ok {
 		c.will.Store(w)
 	}

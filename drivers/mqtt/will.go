@@ -65,6 +65,40 @@ func (b *Broker) publishWill(id string, r *actorv1.MqttSession, over func()) (*d
 	return w, true
 }
 
+// willWithin is how long the end of a connection waits for its will to be taken.
+const willWithin = 100 * time.Millisecond
+
+// passWill publishes the will of a connection that was lost, and says whether it is taken already. Else the record keeps it until it is.
+func (s *session) passWill(r *actorv1.MqttSession) bool {
+	b := s.b
+	taken := make(chan struct{})
+	w, ok := b.publishWill(s.id, r, func() {
+		close(taken)
+		b.tellTaken(s.id)
+	})
+	if !ok {
+		return false
+	}
+	s.client.will.Store(w)
+	wait := time.NewTimer(willWithin)
+	defer wait.Stop()
+	select {
+	case <-taken:
+		s.client.will.CompareAndSwap(w, nil)
+		return true
+	case <-wait.C:
+		return false
+	}
+}
+
+// tellTaken has the session of a client settled whose will was taken.
+func (b *Broker) tellTaken(id string) {
+	select {
+	case b.willsTaken <- id:
+	default: // the next sweep sees it
+	}
+}
+
 // publishLostWill publishes one that no record has any more: this node alone knows of it.
 func (b *Broker) publishLostWill(id string, r *actorv1.MqttSession) {
 	if _, ok := b.publishWill(id, r, nil); !ok {

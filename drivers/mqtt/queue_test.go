@@ -1,0 +1,85 @@
+package mqtt
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/mochi-mqtt/server/v2/packets"
+)
+
+// A member whose queue is full does not cost the others' messages: whoever has room gets them.
+func TestASharedSubscriptionPassesByAFullQueue(t *testing.T) {
+	b := start(t, &desk{forget: true}, func(o *Options) { o.Limits.Queued = 5 })
+	stuck, works := join(t, b, 5, "stuck", stay), join(t, b, 5, "works", stay)
+	stuck.subscribe(1, 1, "$share/g/t")
+	works.subscribe(1, 1, "$share/g/t")
+	pub := join(t, b, 5, "pub", nil)
+	for i := range 40 {
+		pub.publish("t", fmt.Sprint(i), 1, uint16(i+1))
+		pub.expect(packets.Puback)
+		if i < 10 && i%2 == 1 { // in turn, until the first one has what it takes
+			pk := stuck.expect(packets.Publish)
+			if string(pk.Payload) != fmt.Sprint(i) {
+				t.Fatalf("got %q", pk.Payload)
+			}
+			continue
+		}
+		pk := works.expect(packets.Publish)
+		if string(pk.Payload) != fmt.Sprint(i) {
+			t.Fatalf("got %q, want %d", pk.Payload, i)
+		}
+		works.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: pk.PacketID})
+		eventually(t, "it is settled", func() bool { return stored(t, b, TableQueue) <= 5 })
+	}
+	if n := b.Stats(); n.DroppedQueue != 0 {
+		t.Fatalf("stats %+v", n)
+	}
+}
+
+// A queue that its client has emptied is not full, also for a node that has not seen that.
+func TestAQueueThatWasEmptiedHasRoom(t *testing.T) {
+	for _, limit := range []func(*Limits){func(l *Limits) { l.Queued = 10 }, func(l *Limits) { l.QueuedBytes = 10 * (overhead + 1000) }} {
+		_, one, two := startPair(t, &desk{forget: true}, &desk{forget: true}, func(o *Options) { limit(&o.Limits) })
+		p := join(t, two, 4, "p", stay)
+		p.subscribe(1, 1, "t")
+		knows(t, one, "t")
+		pubs := []*peer{join(t, one, 4, "pub1", nil), join(t, two, 4, "pub2", nil)}
+		for round := range 20 {
+			for i := range 8 {
+				pub := pubs[round%2]
+				pub.publish("t", strings.Repeat("x", 900), 1, uint16(i+1))
+				pub.expect(packets.Puback)
+			}
+			for range 8 {
+				pk := p.expect(packets.Publish)
+				p.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: pk.PacketID})
+			}
+			eventually(t, "the queue is empty", func() bool { return stored(t, two, TableQueue) == 0 })
+		}
+		if n := one.Stats().DroppedQueue + two.Stats().DroppedQueue; n > 0 {
+			t.Fatalf("%d of 160 messages found an empty queue full", n)
+		}
+	}
+}
+
+// A client that always has something under way finds what its node was not told of all the same.
+func TestWhatANodeWasNotToldOfDoesNotWaitForAPause(t *testing.T) {
+	p, one, two := startPair(t, &desk{}, &desk{}, nil)
+	a := join(t, two, 4, "a", stay)
+	a.subscribe(1, 1, "t")
+	knows(t, one, "t")
+	busy := join(t, two, 4, "busy", nil)
+	busy.publish("t", "under way", 1, 1)
+	busy.expect(packets.Puback)
+	a.expect(packets.Publish) // and never acknowledged
+	p.set(func() { p.cut = true })
+	pub := join(t, one, 4, "pub", nil)
+	pub.publish("t", "not told of", 1, 1)
+	pub.expect(packets.Puback)
+	a.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pingreq}})
+	a.expect(packets.Pingresp)
+	if pk := a.expect(packets.Publish); string(pk.Payload) != "not told of" {
+		t.Fatalf("got %+v", pk)
+	}
+}
