@@ -12,6 +12,12 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/actors/automation"
+	"github.com/polluxhq/pollux/actors/notify"
+	"github.com/polluxhq/pollux/actors/simulation"
+	"github.com/polluxhq/pollux/actors/sink"
+	"github.com/polluxhq/pollux/actors/source"
+	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/rpc"
@@ -19,14 +25,22 @@ import (
 	"github.com/polluxhq/pollux/storage/backup"
 )
 
+// actsLast are the tables whose records somebody acts on when he sees them, by what others have: states, positions, messages. Keys come behind
+// the twins, so that no device is let in before its twin is there.
+var actsLast = []storage.Table{topic.TableTopics, "twin", "start", rpc.TableKey, sink.TableSinks, notify.TableNotifiers, simulation.TableSimulations,
+	automation.TableSchedules, automation.TableRules, source.TableSources}
+
 // Backup implements rpc.Cluster. A node that was cut off has old state, and says no.
 func (s status) Backup(ctx context.Context, w io.Writer, history bool) (*pb.BackupSummary, error) {
 	n := s.n
 	if err := s.Ready(); err != nil {
 		return nil, err
 	}
-	o := backup.Options{Store: n.store, References: n.engine.Registry().Digests, Cluster: n.clusterID, Version: Version,
-		Last: []storage.Table{"twin", "start"}}
+	// What was acknowledged by any node is in it.
+	if err := n.raft.Barrier(ctx); err != nil {
+		return nil, meaning{err, rpc.ErrNoQuorum}
+	}
+	o := backup.Options{Store: n.store, References: n.engine.Registry().Digests, Cluster: n.clusterID, Version: Version, Last: actsLast}
 	if history {
 		o.History, o.Journal = n.exporter, n.journal
 	}
