@@ -131,9 +131,9 @@ func (e *Engine) Refused(m *mqtt.Message, why *mqtt.Refusal) {
 	}
 	code, reason := CodeForbidden, fmt.Sprintf("topic %.140q: %s", m.Topic, why.Text)
 	switch project, _, _ := strings.Cut(m.Topic, "/"); {
-	case why == mqtt.ErrTooLarge:
+	case why.Label == mqtt.ErrTooLarge.Label:
 		code, reason = CodeTooLarge, why.Text
-	case why == mqtt.ErrTopic:
+	case why.Label == mqtt.ErrTopic.Label, why.Label == mqtt.ErrInvalid.Label:
 		code = CodeMalformed
 	case project != g.Project && e.registry.hasProject(project):
 		code = CodeForeignProject

@@ -3,6 +3,8 @@ package test
 import (
 	"context"
 	"fmt"
+	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -204,4 +206,24 @@ func (l *topicLoad) finish(t *testing.T, cancel context.CancelFunc) {
 		t.Error(w)
 	}
 	t.Logf("%d messages published, given %d times; the longest publication took %v", total, l.check.Count(), l.waits.Round(time.Millisecond))
+}
+
+// TestRefusalsOfDurableTopics: what a client publishes to a durable topic that does not take it is acknowledged, so that it does not come back for
+// ever, and is in the list of what was refused.
+func TestRefusalsOfDurableTopics(t *testing.T) {
+	t.Parallel()
+	n := harness.Start(t, harness.Options{})
+	key := strings.Fields(n.Must("key", "create", "--role", "operator", "--project", "default"))
+	secret := key[len(key)-1]
+	for _, topic := range []string{"topics/default/none", "topics/default"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		out, err := exec.CommandContext(ctx, "mosquitto_pub", mosquitto(n, "any", secret, "-V", "mqttv311", "-t", topic, "-m", "21.5")...).CombinedOutput()
+		cancel()
+		if err != nil {
+			t.Errorf("%s: %v: %s", topic, err, out)
+		}
+		harness.Until(t, 30*time.Second, topic+" is in the list", func() bool {
+			return strings.Contains(n.Must("ingest", "refusals", "--project", "default"), fmt.Sprintf("%q", topic))
+		})
+	}
 }

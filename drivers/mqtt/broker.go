@@ -60,8 +60,9 @@ type Handler interface {
 	Authenticate(client, user string, password []byte) (Grant, error)
 }
 
-// Refuser is a Handler that hears of the messages which the broker refuses by itself: those on topics that their client has not been granted, and
-// those that are too large, of which nothing but the client is known. It must not block. The message is its own.
+// Refuser is a Handler that hears of the messages which the broker refuses by itself: those on topics that their client has not been granted,
+// those that a durable topic does not take, and those that are too large, of which nothing but the client is known. It must not block. The message is
+// its own.
 type Refuser interface {
 	Refused(m *Message, why *Refusal)
 }

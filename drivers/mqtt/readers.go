@@ -50,8 +50,16 @@ func cutDurable(topic string) (id, key string, ok bool) {
 	return project + "/" + name, key, ok && project != "" && name != ""
 }
 
-// publishDurable publishes a message to the durable topic that its MQTT topic names.
-func (b *Broker) publishDurable(m *Message, props *packets.Properties, done func(error)) {
+// publishDurable publishes a message to the durable topic that its MQTT topic names. Of what that refuses the handler hears.
+func (b *Broker) publishDurable(m *Message, props *packets.Properties, end func(error)) {
+	done := func(err error) {
+		if r := refusalOf(err); r != nil {
+			if h, ok := b.handler.(Refuser); ok {
+				h.Refused(m, &Refusal{Code: r.Code, Label: r.Label, Text: err.Error()})
+			}
+		}
+		end(err)
+	}
 	id, key, ok := cutDurable(m.Topic)
 	if !ok {
 		done(fmt.Errorf("topic %q: want topics/PROJECT/NAME or topics/PROJECT/NAME/KEY: %w", m.Topic, ErrTopic))
