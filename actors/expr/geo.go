@@ -26,11 +26,18 @@ func Distance(a, b Point) float64 {
 }
 
 // Inside says whether a place is in a polygon, whose corners are given in their order. Two corners are those of a box that lie
-// across. A polygon does not go over the poles or the date line.
+// across; one whose first corner is east of the second by more than half of the earth goes over the date line, from the first on
+// eastwards. A polygon does not go over the poles or the date line.
 func Inside(p Point, corners []Point) bool {
 	if len(corners) == 2 {
 		a, b := corners[0], corners[1]
-		return p.Lat >= min(a.Lat, b.Lat) && p.Lat <= max(a.Lat, b.Lat) && p.Lon >= min(a.Lon, b.Lon) && p.Lon <= max(a.Lon, b.Lon)
+		switch {
+		case p.Lat < min(a.Lat, b.Lat) || p.Lat > max(a.Lat, b.Lat):
+			return false
+		case a.Lon-b.Lon > 180:
+			return p.Lon >= a.Lon || p.Lon <= b.Lon
+		}
+		return p.Lon >= min(a.Lon, b.Lon) && p.Lon <= max(a.Lon, b.Lon)
 	}
 	in := false
 	for i, j := 0, len(corners)-1; i < len(corners); j, i = i, i+1 {

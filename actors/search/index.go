@@ -11,6 +11,7 @@ import (
 	"github.com/google/btree"
 
 	"github.com/polluxhq/pollux/actors/expr"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
 // index is an inverted index in memory. Safe for concurrent use: one lock, which is held for microseconds to write and a few
@@ -44,7 +45,7 @@ type doc struct {
 	names, rest            []*term
 	stopped                bool
 	status                 atomic.Uint32 // interned; 0: none
-	place                  atomic.Uint64 // two float32; 0: none
+	place                  atomic.Uint64 // packed; 0: none
 	own                    uint64        // the place that its record says
 	stateRevision          atomic.Uint64
 }
@@ -186,7 +187,7 @@ func (x *index) get(kind, id string) *doc {
 	return x.byKey[keyOf(kind, id)]
 }
 
-// unseen takes back what a twin's state said.
+// unseen takes back what a twin's state said: it has none, and so no connection.
 func (x *index) unseen(id string) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
@@ -195,7 +196,7 @@ func (x *index) unseen(id string) {
 		return
 	}
 	if !d.stopped {
-		d.status.Store(0)
+		d.status.Store(x.text.of(expr.StatusWord(pb.Connection_CONNECTION_NONE)))
 	}
 	d.place.Store(d.own)
 	d.stateRevision.Store(0)
@@ -283,17 +284,17 @@ func projectOf(id string) string {
 	return project
 }
 
-// pack keeps a place in eight bytes, to a metre.
+// fine is how many parts of a degree a place is kept to: eleven millimetres. So places that are written with seven decimals are what they were,
+// and on the edge of a box that is written likewise.
+const fine = 1e7
+
+// pack keeps a place in eight bytes; 0 is none.
 func pack(p expr.Point) uint64 {
-	v := uint64(math.Float32bits(float32(p.Lat)))<<32 | uint64(math.Float32bits(float32(p.Lon)))
-	if v == 0 {
-		v = 1 // 0 is none
-	}
-	return v
+	return uint64(1+math.Round((p.Lat+90)*fine))<<32 | uint64(math.Round((p.Lon+180)*fine))
 }
 
 func unpack(v uint64) (expr.Point, bool) {
-	return expr.Point{Lat: float64(math.Float32frombits(uint32(v >> 32))), Lon: float64(math.Float32frombits(uint32(v)))}, v != 0
+	return expr.Point{Lat: float64(int64(v>>32)-1-90*fine) / fine, Lon: float64(int64(uint32(v))-180*fine) / fine}, v != 0
 }
 
 // interner gives texts that many docs have numbers; 0 is the empty one. They are few, and kept as long as the index.

@@ -265,10 +265,7 @@ func (s *Searcher) where(ctx context.Context, l *live, q *Query, all []found) (k
 			return nil, false, ctx.Err()
 		}
 		in.Twin, in.Entry = nil, nil
-		if uses.Word("twin") {
-			if f.kind != KindTwin {
-				continue
-			}
+		if uses.Word("twin") && f.kind == KindTwin { // of what is none the expression may hold by its other words
 			if in.Twin, err = s.o.Sight(f.id); err != nil {
 				return nil, false, err
 			}
