@@ -3,18 +3,18 @@ package history
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Aggregates are the names of what a step's point can be, beside the percentiles p0 to p100, such as p95 and p99.9.
 //
-// dev is the standard deviation. delta is the change from the last value before the step to the last one in it; in the first
-// step of a range that has values and none before them, from its first. rate is delta per second. Percentiles other than p0 and p100
-// are refused where samples of the range went and left aggregates. first, last, dev and the
-// percentiles are of the series that goes on longest where a twin changed its model within a step; the others are exact over
-// both.
+// dev is the standard deviation. delta is the change from the last value before the step to the last one in it; where there was none for
+// lookBack, from the step's first. rate is delta per second. Percentiles other than p0 and p100 are refused where samples of the range
+// went and left aggregates.
 var Aggregates = [...]string{"avg", "min", "max", "sum", "count", "dev", "first", "last", "delta", "rate"}
 
 // aggregate is how one is computed.
@@ -24,6 +24,10 @@ type aggregate struct {
 	expr string
 	// plain, where not empty, is the same of a twin with one series, and cheaper.
 	plain string
+	// of, where not nil, computes it of a step's samples themselves: what expr gives is of one series, and a twin may have several. keeps:
+	// it needs all of their values.
+	of    func(*gathered) float64
+	keeps bool
 	// change: it is what first and last of the steps differ by; perSecond: and that over the time.
 	change, perSecond bool
 }
@@ -47,66 +51,101 @@ func aggregateBy(name string) (aggregate, error) {
 	case "sum", "count":
 		return aggregate{expr: "sum(" + name + "_over_time(%s)) by (twin)"}, nil
 	case "dev":
-		return aggregate{expr: "stddev_over_time(%s)"}, nil
-	case "first", "last":
-		return aggregate{expr: name + "_over_time(%s)"}, nil
+		return aggregate{expr: "stddev_over_time(%s)", of: func(g *gathered) float64 { return g.moments.dev() }}, nil
+	case "first":
+		return aggregate{expr: "first_over_time(%s)", of: func(g *gathered) float64 { return g.first.Value }}, nil
+	case "last":
+		return aggregate{expr: "last_over_time(%s)", of: func(g *gathered) float64 { return g.last.Value }}, nil
 	case "delta", "rate":
 		return aggregate{change: true, perSecond: name == "rate"}, nil
 	}
 	if digits, ok := strings.CutPrefix(name, "p"); ok && len(digits) <= 6 {
 		if p, err := strconv.ParseFloat(digits, 64); err == nil && p >= 0 && p <= 100 {
-			return aggregate{expr: "quantile_over_time(" + strconv.FormatFloat(p/100, 'f', -1, 64) + ", %s)"}, nil
+			return aggregate{expr: "quantile_over_time(" + strconv.FormatFloat(p/100, 'f', -1, 64) + ", %s)", keeps: true,
+				of: func(g *gathered) float64 { return g.percentile(p) }}, nil
 		}
 	}
 	return aggregate{}, fmt.Errorf("%w: aggregate %q is none of %s, p0 … p100", ErrQuery, name, strings.Join(Aggregates[:], ", "))
 }
 
-// aligned gives, by twin, one value for each of n steps that end at begin, begin+step and so on; NaN where there is none.
-func (s *querier) aligned(ctx context.Context, match string, a aggregate, begin, step int64, n int) (map[string][]float64, error) {
+// aligned gives, by twin, one value for each of n steps that end at begin, begin+step and so on; NaN where there is none. match selects the
+// series, and a is no change.
+func (s *querier) aligned(ctx context.Context, c chosen, match func(chosen) string, a aggregate, begin, step int64, n int) (map[string][]float64, error) {
 	if a.plain != "" {
-		all, several, err := s.matrix(ctx, a.plain, match, begin, step, n)
-		if err != nil || !several {
+		all, several, err := s.matrix(ctx, a.plain, match(c), begin, step, n)
+		if err != nil || len(several) == 0 {
 			return all, err
 		}
 	}
-	if !a.change {
-		all, _, err := s.matrix(ctx, a.expr, match, begin, step, n)
+	all, several, err := s.matrix(ctx, a.expr, match(c), begin, step, n)
+	if err != nil || a.of == nil || len(several) == 0 {
 		return all, err
 	}
-	// One step more: what was before the first.
-	first, _, err := s.matrix(ctx, "first_over_time(%s)", match, begin-step, step, n+1)
+	exact, err := s.ofSamples(ctx, match(c.only(several)), a, begin, step, n)
 	if err != nil {
 		return nil, err
 	}
-	last, _, err := s.matrix(ctx, "last_over_time(%s)", match, begin-step, step, n+1)
-	if err != nil {
-		return nil, err
-	}
-	return a.changes(first, last, step, n), nil
+	maps.Copy(all, exact)
+	return all, nil
 }
 
-// changes of n steps, of the first and the last values of these and of one step before them.
-func (a *aggregate) changes(first, last map[string][]float64, step int64, n int) map[string][]float64 {
-	out := make(map[string][]float64, len(last))
-	for twin, ends := range last {
-		begins := first[twin]
+// lookBack is how long before a step the value is looked for that it changed from.
+const lookBack = 24 * time.Hour
+
+// changes gives, by twin, by how much the last values of n steps differ from those before.
+func (s *querier) changes(ctx context.Context, c chosen, a aggregate, begin, step int64, n int) (map[string][]float64, error) {
+	of := func(name string, c chosen, begin, step int64, n int) (map[string][]float64, error) {
+		a, err := aggregateOf(name)
+		if err != nil {
+			return nil, err
+		}
+		return s.inSteps(ctx, c, a, begin, step, n)
+	}
+	firsts, err := of("first", c, begin, step, n)
+	if err != nil {
+		return nil, err
+	}
+	lasts, err := of("last", c, begin, step, n)
+	if err != nil {
+		return nil, err
+	}
+	// What was before: mostly a value of the step before; the few that have none there have few samples.
+	before := map[string][]float64{}
+	for _, back := range []int64{step, lookBack.Milliseconds()} {
+		missing := map[string]bool{}
+		for twin := range lasts {
+			missing[twin] = before[twin] == nil
+		}
+		maps.DeleteFunc(missing, func(_ string, is bool) bool { return !is })
+		if len(missing) == 0 || back < step {
+			break
+		}
+		found, err := of("last", c.only(missing), begin-step, back, 1)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(before, found)
+	}
+	out := make(map[string][]float64, len(lasts))
+	for twin, ends := range lasts {
+		from := math.NaN()
+		if b := before[twin]; b != nil {
+			from = b[0]
+		}
 		values := make([]float64, n)
-		before := ends[0]
-		for i := range values {
-			end := ends[i+1]
-			from := before
-			if math.IsNaN(from) && begins != nil {
-				from = begins[i+1]
+		for i, end := range ends {
+			if math.IsNaN(from) && firsts[twin] != nil {
+				from = firsts[twin][i]
 			}
 			values[i] = end - from
 			if a.perSecond {
 				values[i] /= float64(step) / 1000
 			}
 			if !math.IsNaN(end) {
-				before = end
+				from = end
 			}
 		}
 		out[twin] = values
 	}
-	return out
+	return out, nil
 }

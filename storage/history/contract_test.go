@@ -277,6 +277,23 @@ func testModels(t *testing.T, h whole) {
 			t.Errorf("%s: got %v, want %v", aggregate, p, want)
 		}
 	}
+	// One step has samples of both models, or none of the new one at its beginning; each aggregate is of all of them.
+	for _, c := range []struct {
+		end, step int
+		want      map[string]float64
+	}{
+		{20, 20, map[string]float64{"first": 0, "last": 19, "dev": math.Sqrt(33.25), "p0": 0, "p50": 9.5, "p100": 19, "delta": 19, "avg": 9.5}},
+		{10, 10, map[string]float64{"first": 0, "last": 9, "dev": math.Sqrt(8.25), "p50": 4.5, "p90": 8.1, "rate": 0.9}},
+		{20, 10, map[string]float64{"first": 10, "last": 19, "p50": 14.5, "delta": 10}},
+	} {
+		for aggregate, want := range c.want {
+			end := at.Add(time.Duration(c.end) * time.Second)
+			q := Query{Project: "default", Twin: "models", Property: "p", Start: end, End: end, Step: time.Duration(c.step) * time.Second, Aggregate: aggregate}
+			if p := query(t, h, q).Points; len(p) != 1 || math.Abs(p[0].Value-want) > 1e-9 {
+				t.Errorf("%s of the %d s up to %d: got %v, want %v", aggregate, c.step, c.end, p, want)
+			}
+		}
+	}
 }
 
 func testRepeated(t *testing.T, h whole) {

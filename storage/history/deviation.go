@@ -65,12 +65,15 @@ func (s *querier) joinedDeviation(ctx context.Context, c chosen, raw map[string]
 	if err := s.joinParts(ctx, c, begin, step, n, of); err != nil || len(all) == 0 {
 		return raw, err
 	}
-	// Of several series, as a twin that changed its model has, the same one counts in all three.
-	counts, _, err := s.matrix(ctx, "count_over_time(%s)", c.match(), begin, step, n)
+	counts, _, err := s.matrix(ctx, countExpr, c.match(), begin, step, n)
 	if err != nil {
 		return nil, err
 	}
-	means, _, err := s.matrix(ctx, "avg_over_time(%s)", c.match(), begin, step, n)
+	mean, err := aggregateOf("avg")
+	if err != nil {
+		return nil, err
+	}
+	means, err := s.aligned(ctx, c, chosen.match, mean, begin, step, n)
 	if err != nil {
 		return nil, err
 	}

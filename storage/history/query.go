@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -52,6 +53,12 @@ func (s *querier) run(ctx context.Context, q Query) (Result, error) {
 type chosen struct{ project, property, twin string }
 
 func (c chosen) match() string { return c.of("=" + quote(c.property)) }
+
+// only narrows it to some twins.
+func (c chosen) only(twins map[string]bool) chosen {
+	c.twin = "=~" + quote(pattern(slices.Collect(maps.Keys(twins))))
+	return c
+}
 
 // rolled selects the aggregates of some kinds, whatever their steps.
 func (c chosen) rolled(kinds ...int) string {

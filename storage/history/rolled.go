@@ -99,42 +99,37 @@ func (e *Embedded) SeriesToday(project string) (n uint64, err error) {
 
 // inSteps is aligned of the raw samples and of the aggregates of those that went. A sample is in one of the two.
 func (s *querier) inSteps(ctx context.Context, c chosen, a aggregate, begin, step int64, n int) (map[string][]float64, error) {
-	raw, err := s.aligned(ctx, c.match(), a, begin, step, n)
+	if a.change {
+		return s.changes(ctx, c, a, begin, step, n)
+	}
+	raw, err := s.aligned(ctx, c, chosen.match, a, begin, step, n)
 	if err != nil || s.hasRolled == nil || !s.hasRolled(c.project) {
 		return raw, err
 	}
-	rolled := func(kind int, expr string, begin int64, n int) (map[string][]float64, error) {
-		all, _, err := s.matrix(ctx, expr, c.rolled(kind), begin, step, n)
-		return all, err
+	rolled := func(kind int, a aggregate) (map[string][]float64, error) {
+		return s.aligned(ctx, c, func(c chosen) string { return c.rolled(kind) }, a, begin, step, n)
 	}
-	const adds = "sum(sum_over_time(%s)) by (twin)"
+	adds := aggregate{expr: "sum(sum_over_time(%s)) by (twin)"}
 	switch a.name {
 	case "count", "sum":
-		old, err := rolled(map[string]int{"count": rolledCount, "sum": rolledSum}[a.name], adds, begin, n)
+		old, err := rolled(map[string]int{"count": rolledCount, "sum": rolledSum}[a.name], adds)
 		return joined(raw, old, func(a, b float64) float64 { return a + b }), err
 	case "min":
-		old, err := rolled(rolledMin, a.expr, begin, n)
+		old, err := rolled(rolledMin, a)
 		return joined(raw, old, math.Min), err
 	case "max":
-		old, err := rolled(rolledMax, a.expr, begin, n)
+		old, err := rolled(rolledMax, a)
 		return joined(raw, old, math.Max), err
 	case "first":
-		old, err := rolled(rolledFirst, a.expr, begin, n)
+		old, err := rolled(rolledFirst, a)
 		return joined(raw, old, func(_, old float64) float64 { return old }), err
 	case "last":
-		old, err := rolled(rolledLast, a.expr, begin, n)
+		old, err := rolled(rolledLast, a)
 		return joined(raw, old, func(raw, _ float64) float64 { return raw }), err
 	case "", "avg":
 		return s.joinedAverage(ctx, c, raw, begin, step, n)
 	case "dev":
 		return s.joinedDeviation(ctx, c, raw, begin, step, n)
-	case "delta", "rate":
-		first, err := s.inSteps(ctx, c, aggregate{name: "first", expr: "first_over_time(%s)"}, begin-step, step, n+1)
-		if err != nil {
-			return nil, err
-		}
-		last, err := s.inSteps(ctx, c, aggregate{name: "last", expr: "last_over_time(%s)"}, begin-step, step, n+1)
-		return a.changes(first, last, step, n), err
 	}
 	return s.percentile(ctx, c, a, raw, begin, step, n)
 }

@@ -84,20 +84,23 @@ func (s *querier) series(ctx context.Context, q SeriesQuery) ([]Series, error) {
 	return out, nil
 }
 
-// matrix evaluates expr, in which %s is the samples of a step, at n times from begin on, and gives the values by twin; several says
-// that a twin had more than one series.
-func (s *querier) matrix(ctx context.Context, expr, match string, begin, step int64, n int) (all map[string][]float64, several bool, err error) {
+// matrix evaluates expr, in which %s is the samples of a step, at n times from begin on, and gives the values by twin; several are the
+// twins that had more than one series.
+func (s *querier) matrix(ctx context.Context, expr, match string, begin, step int64, n int) (all map[string][]float64, several map[string]bool, err error) {
 	type found struct {
 		values []float64
 		last   int
 	}
 	twins := map[string]found{}
+	several = map[string]bool{}
 	for at := 0; at < n; at += maxSteps {
 		m := min(maxSteps, n-at)
 		first := begin + int64(at)*step
 		seen := map[string]bool{}
 		err := s.queryRange(ctx, expr, match, first, first+int64(m-1)*step, step, func(twin string, values func(func(at int64, v float64)) error) error {
-			several = several || seen[twin]
+			if seen[twin] {
+				several[twin] = true
+			}
 			seen[twin] = true
 			one := make([]float64, m)
 			for i := range one {
@@ -136,7 +139,7 @@ func (s *querier) matrix(ctx context.Context, expr, match string, begin, step in
 			return nil
 		})
 		if err != nil {
-			return nil, false, err
+			return nil, nil, err
 		}
 	}
 	all = make(map[string][]float64, len(twins))

@@ -19,7 +19,7 @@ import (
 
 // testAggregates compares each aggregate of a step with what it is by its definition.
 func testAggregates(t *testing.T, h whole) {
-	at := base()
+	at := base().Add(-48 * time.Hour)
 	var samples []storage.Sample
 	steps := [][]float64{{4, 8, 6}, {}, {10, 2}, {5}}
 	for i, values := range steps {
@@ -48,6 +48,16 @@ func testAggregates(t *testing.T, h whole) {
 		r := query(t, h, Query{Project: "agg", Twin: "a.b", Property: "x", Start: at.Add(time.Minute), End: at.Add(4 * time.Minute), Step: time.Minute, Aggregate: name})
 		if len(r.Points) != 3 || math.Abs(r.Points[1].Value-want[2]) > 1e-9 {
 			t.Errorf("%s of one: got %v, want %v", name, r.Points, want)
+		}
+	}
+	// What it changed from may be older than a step, but not than a day.
+	insert(t, h, one("agg", "rare", "m", storage.Sample{Property: "x", Time: at.Add(-25 * time.Hour).UnixMilli(), Value: 1}, storage.Sample{Property: "x", Time: at.UnixMilli(), Value: 5},
+		storage.Sample{Property: "x", Time: at.Add(23 * time.Hour).UnixMilli(), Value: 8}, storage.Sample{Property: "x", Time: at.Add(24 * time.Hour).UnixMilli(), Value: 10}))
+	for _, c := range []struct{ end, want float64 }{{0, 0}, {23, 3}, {24, 2}} {
+		end := at.Add(time.Duration(c.end) * time.Hour)
+		r := query(t, h, Query{Project: "agg", Twin: "rare", Property: "x", Start: end, End: end.Add(time.Second), Step: time.Minute, Aggregate: "delta"})
+		if len(r.Points) != 1 || r.Points[0].Value != c.want {
+			t.Errorf("delta at %v h: got %v, want %v", c.end, r.Points, c.want)
 		}
 	}
 	for _, name := range []string{"p101", "p", "median", "p-1", "pNaN"} {
