@@ -128,6 +128,7 @@ func (s *soak) check(faults []string) {
 	s.checkHistory(acked)
 	s.checkTopic(acked)
 	s.print(s.targets.check(acked))
+	s.print(s.heard.check(acked))
 }
 
 // checkCounts: over HTTP each message has an id, so the counters are exact; over MQTT what was sent again may count again.

@@ -43,6 +43,7 @@ type soak struct {
 	c        *harness.Cluster
 	history  *victoria
 	targets  *targets
+	heard    *listeners
 	devices  int
 	gateways []*gateway
 	brokers  []*soakBroker
@@ -61,7 +62,7 @@ type soakBroker struct {
 
 func soakDevice(i int) string { return fmt.Sprintf("dev-%d", i) }
 
-// TestSoak: sent = stored + refused + inbox, counted by the senders, and all that was stored is in state, history, topic and sinks.
+// TestSoak: sent = stored + refused + inbox, counted by the senders, and all that was stored is in state, history, topic and sinks, and came to MQTT subscribers.
 // `make soak SECONDS=3600` is the long one.
 func TestSoak(t *testing.T) {
 	s := &soak{t: t, devices: 300, read: map[string][]float64{}}
@@ -122,6 +123,7 @@ func (s *soak) prepare() {
 		t.Fatal(err)
 	}
 	s.targets = startTargets(t, n, soakTopic)
+	s.heard = startListeners(t, s.c)
 	// The route is there before the twins: what a node knows of routes is a moment behind what another has acknowledged.
 	n.Must("import", "twins", twins)
 	half := s.devices / 2
