@@ -121,16 +121,21 @@ func (t *topic) load() error {
 
 // loadKnown reads the ids of the last messages.
 func (t *topic) loadKnown() error {
-	from := max(t.tail.First, t.tail.Next-min(t.tail.Next, maxKnown))
+	young, err := t.offsetAt(time.UnixMilli(t.tail.Time).Add(-knownFor))
+	if err != nil {
+		return err
+	}
+	last := func(n uint64) uint64 { return max(t.tail.First, t.tail.Next-min(t.tail.Next, n)) }
+	from := max(last(maxKnown), min(last(leastKnown), young))
 	for rec, err := range t.h.o.Store.Scan(TableMessages, t.id+"\x00", messageKey(t.id, from-1)) {
 		if err != nil {
 			return err
 		}
-		m := &pb.TopicMessage{}
-		if err := proto.Unmarshal(rec.Value, m); err != nil {
+		id, at, err := stampOf(rec.Value)
+		if err != nil {
 			return fmt.Errorf("message %d: %w", offsetOf(rec.Key), err)
 		}
-		t.known.add(m.Id, offsetOf(rec.Key))
+		t.known.add(id, offsetOf(rec.Key), at)
 	}
 	return nil
 }
@@ -402,7 +407,7 @@ func (t *topic) committed(f *flight) {
 	t.h.duplicates.Add(int(duplicates))
 	t.h.trimmed.Add(int(trimmed))
 	for _, m := range f.messages {
-		t.known.add(m.Id, m.Offset)
+		t.known.add(m.Id, m.Offset, m.PublishTime.AsTime().UnixMilli())
 		t.recent.add(m)
 	}
 	for _, r := range f.joined {

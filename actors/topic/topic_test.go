@@ -270,6 +270,29 @@ func TestRedelivery(t *testing.T) {
 }
 
 // TestDeadAgain: what a channel gives up once more, as it reads from an earlier place, is a dead letter again, and is replayed again.
+// TestRepetitionsOfABusyTopic: what was published 25,000 messages ago, some seconds, is known for a repetition, also by the next owner.
+func TestRepetitionsOfABusyTopic(t *testing.T) {
+	r := newRig(t)
+	h := r.start()
+	r.create(&pb.Topic{Id: "default/busy"})
+	batch := func(from int) (all []*pb.TopicMessage) {
+		for i := range 1000 {
+			all = append(all, &pb.TopicMessage{Id: fmt.Sprintf("m-%d", from+i), Payload: []byte("x")})
+		}
+		return all
+	}
+	for from := 0; from < 25_000; from += 1000 {
+		publish(t, h, "default/busy", batch(from)...)
+	}
+	if a := publish(t, h, "default/busy", batch(0)...); a.Duplicates != 1000 || a.Offsets[7] != 8 {
+		t.Errorf("%d of 1000 are known, the eighth at %d", a.Duplicates, a.Offsets[7])
+	}
+	r.give(r.host("n2"))
+	if a := publish(t, h, "default/busy", batch(0)...); a.Duplicates != 1000 || a.Offsets[7] != 8 {
+		t.Errorf("by the next owner %d of 1000 are known, the eighth at %d", a.Duplicates, a.Offsets[7])
+	}
+}
+
 func TestDeadAgain(t *testing.T) {
 	r := newRig(t)
 	h := r.start()

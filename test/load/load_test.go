@@ -168,7 +168,8 @@ func TestTheLoadSurvivesTheBroker(t *testing.T) {
 	}
 	cancel()
 	got := <-ended
-	if got.err != nil || got.r.Unacked != 0 || got.r.OutOfOrder != 0 || got.r.Losses < 12 || got.r.Connects != got.r.Losses+4 || int(got.r.Acked) != j.Len() {
+	// A broker that closes cuts those of the four connections that are there again: one at least.
+	if got.err != nil || got.r.Unacked != 0 || got.r.OutOfOrder != 0 || got.r.Losses < 3 || got.r.Connects != got.r.Losses+4 || int(got.r.Acked) != j.Len() {
 		t.Fatalf("%+v", got)
 	}
 	check(t, l, &j)

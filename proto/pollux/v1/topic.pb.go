@@ -303,7 +303,7 @@ type TopicMessage struct {
 	Headers     map[string]string `protobuf:"bytes,4,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// When it was made; none: when it was published.
 	Time *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
-	// By which a repetition is known among the last 10,000 messages; none: it gets one.
+	// By which a repetition is known among the last 10,000 messages and those of the last minute (100,000 at most); none: it gets one.
 	Id string `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
 	// Its place in the topic; output only.
 	Offset uint64 `protobuf:"varint,7,opt,name=offset,proto3" json:"offset,omitempty"`

@@ -180,7 +180,7 @@ export type TopicMessage = Message<"pollux.v1.TopicMessage"> & {
   time?: Timestamp | undefined;
 
   /**
-   * By which a repetition is known among the last 10,000 messages; none: it gets one.
+   * By which a repetition is known among the last 10,000 messages and those of the last minute (100,000 at most); none: it gets one.
    *
    * @generated from field: string id = 6;
    */
