@@ -304,7 +304,7 @@ func (n *Node) openActors(context.Context) error {
 		return err
 	}
 	e, err := actors.New(actors.Options{Store: n.store, Drivers: n.loadDriver,
-		Dialers: n.dialers(), HTTP: n.httpClient, Logger: n.log, Metrics: n.metrics, Node: n.self.id,
+		Dialers: n.dialers(), HTTP: n.httpClient, Logger: n.log, Metrics: n.metrics, Node: n.self.id, ClusterID: n.clusterID,
 		SinkFiles:   cmp.Or(n.conf.SinkFiles, filepath.Join(n.conf.Data, "sinks")),
 		IdleTimeout: n.conf.PassivateAfter, StartRate: n.conf.ConnectRate,
 		QuarantineAfter: n.conf.QuarantineAfter})

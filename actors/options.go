@@ -63,6 +63,8 @@ type Options struct {
 	Metrics *metrics.Set
 	// Node is this node's id, shown in the twins' status.
 	Node string
+	// ClusterID is the cluster's: records that name another one came out of a backup.
+	ClusterID string
 	// SinkFiles is the directory in which sinks keep files; empty: they cannot here.
 	SinkFiles string
 

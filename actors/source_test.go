@@ -10,9 +10,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/actors/source"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
 )
 
 // TestKafkaSource: records reach twins by name and alias, the inbox and the refusals; what comes again after offsets were lost is known; and the group's
@@ -230,4 +233,84 @@ func TestKafkaSourceOfATopicMadeAnew(t *testing.T) {
 		m, err := n.reg.Source("plant")
 		return err == nil && m.State.GetError() == ""
 	})
+}
+
+// TestKafkaSourceGoesBackWithItsState: what was read after a backup was taken is read again where that is put back into another cluster, though the
+// group is further.
+func TestKafkaSourceGoesBackWithItsState(t *testing.T) {
+	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "readings"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	p, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...), kgo.DefaultProduceTopic("readings"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	n := open(t, vfs.NewMem(), 1, func(o *actors.Options) { o.ClusterID = "this one" })
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"}}`)
+	for i := range 20 {
+		if err := p.ProduceSync(ctx, &kgo.Record{Value: fmt.Appendf(nil, `{"level":%d}`, i), Headers: []kgo.RecordHeader{{Key: "twin", Value: []byte("a")}}}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	made, err := n.reg.CreateSource(ctx, &pb.Source{Id: "plant", Url: "kafka://" + strings.Join(k.ListenAddrs(), ",") + "/readings?group=g"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func() int64 {
+		m, err := n.reg.Source("plant")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m.State.GetPositions()["readings/0"]
+	}
+	counted := func(duplicates uint64) func() bool {
+		return func() bool {
+			x := n.counts("kafka")
+			return x.Stored == 20 && x.Duplicate == duplicates && at() == 20
+		}
+	}
+	pause := func(yes bool) {
+		t.Helper()
+		made.Paused = yes
+		if made, err = n.reg.UpdateSource(ctx, made); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "all are read", counted(0))
+	for _, c := range []struct {
+		cluster    string
+		duplicates uint64
+	}{{"another one", 8}, {"this one", 8}} { // where it is its own, the group knows better
+		pause(true)
+		m, err := n.reg.Source("plant")
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.State.Positions["readings/0"], m.State.Cluster = 12, c.cluster
+		value, err := proto.Marshal(m.State)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.store.Commit(ctx, &storage.Txn{Writes: []storage.Write{{Table: source.TableStates, Key: "default/plant", Value: value}}}); err != nil {
+			t.Fatal(err)
+		}
+		pause(false)
+		if c.cluster == "this one" {
+			if err := p.ProduceSync(ctx, &kgo.Record{Value: []byte(`{"level":20}`), Headers: []kgo.RecordHeader{{Key: "twin", Value: []byte("a")}}}).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+			until(t, "the next one is read", func() bool { return n.counts("kafka").Stored == 21 })
+			if x := n.counts("kafka"); x.Duplicate != c.duplicates {
+				t.Errorf("%d were read again", x.Duplicate)
+			}
+			continue
+		}
+		until(t, "those behind the backup are read again", counted(c.duplicates))
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
@@ -66,8 +67,10 @@ type Options struct {
 	// Owned gives the record of a slot that this node owns, or nil.
 	Owned func(cluster.Slot) *cluster.Ownership
 	// Secret opens a source's secret.
-	Secret  func(m *pb.Source) (string, error)
+	Secret func(m *pb.Source) (string, error)
+	// Node and Cluster are this node's id, and the cluster's.
 	Node    string
+	Cluster string
 	Logger  *slog.Logger
 	Metrics *metrics.Set
 }
@@ -114,10 +117,12 @@ type run struct {
 	u    *url.URL
 	c    *kgo.Client
 
-	state *pb.SourceState
-	told  time.Time
-	news  bool      // records were read since
-	seen  time.Time // the topic was there
+	mu     sync.Mutex // for positions and cluster of the state, and behind
+	state  *pb.SourceState
+	behind map[string]bool // partitions whose group is further than the state
+	told   time.Time
+	news   bool      // records were read since
+	seen   time.Time // the topic was there
 }
 
 func (h *Host) run(life *perslot.Run) error {
@@ -185,11 +190,49 @@ func (r *run) open() error {
 		return err
 	}
 	r.c, err = kgo.NewClient(append(o, kgo.ConsumerGroup(r.param("group", "pollux-"+strings.ReplaceAll(r.m.Id, "/", "-"))), kgo.ConsumeTopics(kafka.Topic(r.u)),
-		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
+		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.AdjustFetchOffsetsFn(r.adjust), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}
 	return r.look()
+}
+
+// adjust has the group go on where the state says, if that came out of a backup: what was read since is not here, whatever the group says.
+func (r *run) adjust(_ context.Context, all map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.behind = map[string]bool{}
+	if r.state.Cluster == "" || r.state.Cluster == r.h.o.Cluster {
+		return all, nil
+	}
+	for topic, partitions := range all {
+		for p, at := range partitions {
+			place := fmt.Sprintf("%s/%d", topic, p)
+			if ours, ok := r.state.Positions[place]; ok && ours < at.EpochOffset().Offset {
+				partitions[p] = kgo.NewOffset().At(ours)
+				r.behind[place] = true
+				r.h.o.Logger.Warn("source reads again what a backup, put back, does not have", "source", r.m.Id, "partition", place, "from", ours)
+			}
+		}
+	}
+	return all, nil
+}
+
+// passed notes that records were read. Where all that the state was behind is under way again, it is this cluster's.
+func (r *run) passed(records []*kgo.Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state.Positions == nil {
+		r.state.Positions = map[string]int64{}
+	}
+	for _, x := range records {
+		place := fmt.Sprintf("%s/%d", x.Topic, x.Partition)
+		r.state.Positions[place] = x.Offset + 1
+		delete(r.behind, place)
+	}
+	if len(r.behind) == 0 {
+		r.state.Cluster = r.h.o.Cluster
+	}
 }
 
 // look asks whether the topic is there, and may be read. It makes none.
@@ -285,6 +328,7 @@ func (r *run) take(records []*kgo.Record) error {
 	if err := r.c.CommitRecords(ctx, records...); err != nil {
 		return fmt.Errorf("kafka: commit offsets: %w", err) // they come again, and are known by their ids
 	}
+	r.passed(records)
 	return nil
 }
 
@@ -385,7 +429,9 @@ func (r *run) write() error {
 }
 
 func (r *run) commit(ctx context.Context, guards []storage.Guard) error {
+	r.mu.Lock()
 	value, err := proto.Marshal(r.state)
+	r.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}

@@ -143,7 +143,11 @@ type SourceState struct {
 	Failures  uint32                 `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
 	ReadTime  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=read_time,json=readTime,proto3" json:"read_time,omitempty"`
 	// Node that runs it.
-	Node          string `protobuf:"bytes,6,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,6,opt,name=node,proto3" json:"node,omitempty"`
+	// Place of the next record by TOPIC/PARTITION, and the cluster that has read those before. Where a backup was put back into another cluster, that
+	// one goes on from there.
+	Positions     map[string]int64 `protobuf:"bytes,7,rep,name=positions,proto3" json:"positions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Cluster       string           `protobuf:"bytes,8,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -216,6 +220,20 @@ func (x *SourceState) GetReadTime() *timestamppb.Timestamp {
 func (x *SourceState) GetNode() string {
 	if x != nil {
 		return x.Node
+	}
+	return ""
+}
+
+func (x *SourceState) GetPositions() map[string]int64 {
+	if x != nil {
+		return x.Positions
+	}
+	return nil
+}
+
+func (x *SourceState) GetCluster() string {
+	if x != nil {
+		return x.Cluster
 	}
 	return ""
 }
@@ -693,7 +711,7 @@ const file_pollux_v1_source_proto_rawDesc = "" +
 	"has_secret\x18\x05 \x01(\bR\thasSecret\x12\x16\n" +
 	"\x06paused\x18\x06 \x01(\bR\x06paused\x12\x1a\n" +
 	"\brevision\x18\a \x01(\x04R\brevision\x12,\n" +
-	"\x05state\x18\b \x01(\v2\x16.pollux.v1.SourceStateR\x05state\"\xdb\x01\n" +
+	"\x05state\x18\b \x01(\v2\x16.pollux.v1.SourceStateR\x05state\"\xf8\x02\n" +
 	"\vSourceState\x12\x12\n" +
 	"\x04read\x18\x01 \x01(\x04R\x04read\x12\x14\n" +
 	"\x05error\x18\x02 \x01(\tR\x05error\x129\n" +
@@ -701,7 +719,12 @@ const file_pollux_v1_source_proto_rawDesc = "" +
 	"error_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\terrorTime\x12\x1a\n" +
 	"\bfailures\x18\x04 \x01(\rR\bfailures\x127\n" +
 	"\tread_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\breadTime\x12\x12\n" +
-	"\x04node\x18\x06 \x01(\tR\x04node\"H\n" +
+	"\x04node\x18\x06 \x01(\tR\x04node\x12C\n" +
+	"\tpositions\x18\a \x03(\v2%.pollux.v1.SourceState.PositionsEntryR\tpositions\x12\x18\n" +
+	"\acluster\x18\b \x01(\tR\acluster\x1a<\n" +
+	"\x0ePositionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"H\n" +
 	"\x13CreateSourceRequest\x121\n" +
 	"\x06source\x18\x01 \x01(\v2\x11.pollux.v1.SourceB\x06\xbaH\x03\xc8\x01\x01R\x06source\"A\n" +
 	"\x14CreateSourceResponse\x12)\n" +
@@ -744,7 +767,7 @@ func file_pollux_v1_source_proto_rawDescGZIP() []byte {
 	return file_pollux_v1_source_proto_rawDescData
 }
 
-var file_pollux_v1_source_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_pollux_v1_source_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_pollux_v1_source_proto_goTypes = []any{
 	(*Source)(nil),                // 0: pollux.v1.Source
 	(*SourceState)(nil),           // 1: pollux.v1.SourceState
@@ -758,33 +781,35 @@ var file_pollux_v1_source_proto_goTypes = []any{
 	(*UpdateSourceResponse)(nil),  // 9: pollux.v1.UpdateSourceResponse
 	(*DeleteSourceRequest)(nil),   // 10: pollux.v1.DeleteSourceRequest
 	(*DeleteSourceResponse)(nil),  // 11: pollux.v1.DeleteSourceResponse
-	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
+	nil,                           // 12: pollux.v1.SourceState.PositionsEntry
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_pollux_v1_source_proto_depIdxs = []int32{
 	1,  // 0: pollux.v1.Source.state:type_name -> pollux.v1.SourceState
-	12, // 1: pollux.v1.SourceState.error_time:type_name -> google.protobuf.Timestamp
-	12, // 2: pollux.v1.SourceState.read_time:type_name -> google.protobuf.Timestamp
-	0,  // 3: pollux.v1.CreateSourceRequest.source:type_name -> pollux.v1.Source
-	0,  // 4: pollux.v1.CreateSourceResponse.source:type_name -> pollux.v1.Source
-	0,  // 5: pollux.v1.GetSourceResponse.source:type_name -> pollux.v1.Source
-	0,  // 6: pollux.v1.ListSourcesResponse.sources:type_name -> pollux.v1.Source
-	0,  // 7: pollux.v1.UpdateSourceRequest.source:type_name -> pollux.v1.Source
-	0,  // 8: pollux.v1.UpdateSourceResponse.source:type_name -> pollux.v1.Source
-	2,  // 9: pollux.v1.SourceService.CreateSource:input_type -> pollux.v1.CreateSourceRequest
-	4,  // 10: pollux.v1.SourceService.GetSource:input_type -> pollux.v1.GetSourceRequest
-	6,  // 11: pollux.v1.SourceService.ListSources:input_type -> pollux.v1.ListSourcesRequest
-	8,  // 12: pollux.v1.SourceService.UpdateSource:input_type -> pollux.v1.UpdateSourceRequest
-	10, // 13: pollux.v1.SourceService.DeleteSource:input_type -> pollux.v1.DeleteSourceRequest
-	3,  // 14: pollux.v1.SourceService.CreateSource:output_type -> pollux.v1.CreateSourceResponse
-	5,  // 15: pollux.v1.SourceService.GetSource:output_type -> pollux.v1.GetSourceResponse
-	7,  // 16: pollux.v1.SourceService.ListSources:output_type -> pollux.v1.ListSourcesResponse
-	9,  // 17: pollux.v1.SourceService.UpdateSource:output_type -> pollux.v1.UpdateSourceResponse
-	11, // 18: pollux.v1.SourceService.DeleteSource:output_type -> pollux.v1.DeleteSourceResponse
-	14, // [14:19] is the sub-list for method output_type
-	9,  // [9:14] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	13, // 1: pollux.v1.SourceState.error_time:type_name -> google.protobuf.Timestamp
+	13, // 2: pollux.v1.SourceState.read_time:type_name -> google.protobuf.Timestamp
+	12, // 3: pollux.v1.SourceState.positions:type_name -> pollux.v1.SourceState.PositionsEntry
+	0,  // 4: pollux.v1.CreateSourceRequest.source:type_name -> pollux.v1.Source
+	0,  // 5: pollux.v1.CreateSourceResponse.source:type_name -> pollux.v1.Source
+	0,  // 6: pollux.v1.GetSourceResponse.source:type_name -> pollux.v1.Source
+	0,  // 7: pollux.v1.ListSourcesResponse.sources:type_name -> pollux.v1.Source
+	0,  // 8: pollux.v1.UpdateSourceRequest.source:type_name -> pollux.v1.Source
+	0,  // 9: pollux.v1.UpdateSourceResponse.source:type_name -> pollux.v1.Source
+	2,  // 10: pollux.v1.SourceService.CreateSource:input_type -> pollux.v1.CreateSourceRequest
+	4,  // 11: pollux.v1.SourceService.GetSource:input_type -> pollux.v1.GetSourceRequest
+	6,  // 12: pollux.v1.SourceService.ListSources:input_type -> pollux.v1.ListSourcesRequest
+	8,  // 13: pollux.v1.SourceService.UpdateSource:input_type -> pollux.v1.UpdateSourceRequest
+	10, // 14: pollux.v1.SourceService.DeleteSource:input_type -> pollux.v1.DeleteSourceRequest
+	3,  // 15: pollux.v1.SourceService.CreateSource:output_type -> pollux.v1.CreateSourceResponse
+	5,  // 16: pollux.v1.SourceService.GetSource:output_type -> pollux.v1.GetSourceResponse
+	7,  // 17: pollux.v1.SourceService.ListSources:output_type -> pollux.v1.ListSourcesResponse
+	9,  // 18: pollux.v1.SourceService.UpdateSource:output_type -> pollux.v1.UpdateSourceResponse
+	11, // 19: pollux.v1.SourceService.DeleteSource:output_type -> pollux.v1.DeleteSourceResponse
+	15, // [15:20] is the sub-list for method output_type
+	10, // [10:15] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_source_proto_init() }
@@ -798,7 +823,7 @@ func file_pollux_v1_source_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_source_proto_rawDesc), len(file_pollux_v1_source_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
