@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -86,6 +87,43 @@ func TestHistoryPages(t *testing.T) {
 	}
 }
 
+// TestPastOfATwinThatIsGone: a twin that was deleted has its past, numbers and texts alike; one that never was has none.
+func TestPastOfATwinThatIsGone(t *testing.T) {
+	h, p := openHouse(t), fresh("gone")
+	at := time.Now().Add(-time.Hour).Truncate(time.Second)
+	h.past(t, p+"/a", fmt.Sprintf(`{"data":{"level":7,"mode":"eco"},"time":%d}`, at.UnixMilli()))
+	ask := func(id, property string) (*pb.QueryHistoryResponse, error) {
+		res, err := h.twins(h.admin).QueryHistory(t.Context(), req(&pb.QueryHistoryRequest{Id: p + "/" + id, Property: property, Start: timestamppb.New(at), End: timestamppb.New(at)}))
+		if err != nil {
+			return nil, err
+		}
+		return res.Msg, nil
+	}
+	for _, property := range []string{"level", "mode"} { // both have arrived
+		for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+			if res, err := ask("a", property); err == nil && len(res.Samples) == 1 {
+				break
+			} else if time.Now().After(deadline) {
+				t.Fatal(property, res, err)
+			}
+		}
+	}
+	if _, err := h.twins(h.admin).DeleteTwin(t.Context(), req(&pb.DeleteTwinRequest{Id: p + "/a"})); err != nil {
+		t.Fatal(err)
+	}
+	if res, err := ask("a", "level"); err != nil || len(res.Samples) != 1 || res.Samples[0].Value != 7 {
+		t.Errorf("level: %v %v", res, err)
+	}
+	if res, err := ask("a", "mode"); err != nil || len(res.Samples) != 1 || res.Samples[0].Data.GetStringValue() != "eco" {
+		t.Errorf("mode: %v %v", res, err)
+	}
+	for id, property := range map[string]string{"a": "volume", "b": "level"} {
+		if res, err := ask(id, property); connect.CodeOf(err) != connect.CodeNotFound {
+			t.Errorf("%s of %s: %v %v", property, id, res, err)
+		}
+	}
+}
+
 // TestTextsInSteps: steps have all values, however many they are.
 func TestTextsInSteps(t *testing.T) {
 	h, p := openHouse(t), fresh("textsteps")
@@ -122,6 +160,40 @@ func TestTextsInSteps(t *testing.T) {
 		bad.Id, bad.Property = p+"/a", "mode"
 		if _, err := h.twins(h.admin).QueryHistory(t.Context(), req(bad)); err == nil {
 			t.Errorf("%v: no error", bad)
+		}
+	}
+}
+
+// TestQualityOnEachPage: a value has the same quality on a page as in the whole range.
+func TestQualityOnEachPage(t *testing.T) {
+	h, p := openHouse(t), fresh("quality")
+	thing := `{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"Room","properties":{"level":{"type":"number","readOnly":true,"maximum":10}}}`
+	if _, err := rpcv1.NewModelServiceClient(h.http(h.admin), h.url).CreateModel(t.Context(), req(&pb.CreateModelRequest{Model: &pb.Model{Id: p + "/room", ThingJson: thing}})); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.twins(h.admin).CreateTwin(t.Context(), req(&pb.CreateTwinRequest{Twin: &pb.Twin{Id: p + "/a", Model: "room"}})); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now().Add(-time.Hour).Truncate(time.Second)
+	var messages []string
+	for i, level := range []int{1, 20, 21, 22, 2, 3, 23, 24} { // above 10 it is uncertain
+		messages = append(messages, fmt.Sprintf(`{"data":{"level":%d},"time":%d}`, level, start.UnixMilli()+int64(i)*1000))
+	}
+	if status, a := h.ingest(t, h.admin, p+"/a", strings.Join(messages, "\n")); status != http.StatusOK || a.Stored != uint64(len(messages)) {
+		t.Fatalf("status %d, %+v", status, a)
+	}
+	const want = "1 UNSPECIFIED, 20 UNCERTAIN, 21 UNCERTAIN, 22 UNCERTAIN, 2 GOOD, 3 GOOD, 23 UNCERTAIN, 24 UNCERTAIN"
+	for _, limit := range []uint32{100, 1, 2, 3} {
+		got := ""
+		for deadline := time.Now().Add(patience); got != want && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+			var all []string
+			for _, s := range h.pages(t, &pb.QueryHistoryRequest{Id: p + "/a", Property: "level", Limit: limit, Start: timestamppb.New(start.Add(-time.Minute)), End: timestamppb.New(start.Add(time.Minute))}) {
+				all = append(all, fmt.Sprint(s.Value, " ", strings.TrimPrefix(s.Quality.String(), "QUALITY_")))
+			}
+			got = strings.Join(all, ", ")
+		}
+		if got != want {
+			t.Fatalf("by %d:\ngot  %s\nwant %s", limit, got, want)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -39,9 +38,11 @@ func (t *twinService) QueryHistory(ctx context.Context, r *connect.Request[pb.Qu
 	if err != nil {
 		return nil, err
 	}
-	// A twin that is gone still has a past; one that never was has none.
+	// A twin that is gone still has a past, of whatever type; one that never was has none.
 	if perr != nil && len(out.Samples) == 0 {
-		return nil, perr
+		if out, err = t.textHistory(ctx, r.Msg, &q, "text"); err != nil || len(out.Samples) == 0 {
+			return nil, perr
+		}
 	}
 	if perr == nil && !prop.known && len(out.Samples) == 0 {
 		return nil, fmt.Errorf("twin %s has no property %q: %w", r.Msg.Id, r.Msg.Property, actors.ErrNotFound)
@@ -92,25 +93,34 @@ func historyQuery(m *pb.QueryHistoryRequest, now time.Time) (history.Query, erro
 		if err != nil {
 			return history.Query{}, err
 		}
-		q.End = time.UnixMilli(from.Time)
+		q.End = time.UnixMilli(from.at.Time)
+		if m.Start == nil {
+			q.Start = time.UnixMilli(from.start)
+		}
 	}
 	return q, nil
 }
 
-// historyToken names where the next page begins: a time, and of values out of the journal the entry that the page ended with.
-func historyToken(p journal.Position) string {
-	return pageToken("history", fmt.Sprintf("%d.%d", p.Time, p.Sequence))
+// historyPage is where a page of raw values begins: at a time, and of values out of the journal behind the entry that the page before ended
+// with. start is that of the whole range, which would move on with the clock where nobody says it.
+type historyPage struct {
+	at    journal.Position
+	start int64
 }
 
-func historyPosition(token string) (journal.Position, error) {
+func historyToken(at journal.Position, q *history.Query) string {
+	return pageToken("history", fmt.Sprintf("%d %d %d", at.Time, at.Sequence, q.Start.UnixMilli()))
+}
+
+func historyPosition(token string) (p historyPage, err error) {
 	last, err := afterToken("history", token)
-	ms, seq, _ := strings.Cut(last, ".")
-	at, terr := strconv.ParseInt(ms, 10, 64)
-	sequence, serr := strconv.ParseUint(seq, 10, 64)
-	if err != nil || terr != nil || serr != nil {
-		return journal.Position{}, invalid("page_token", "is not the next_page_token of such a query")
+	if err == nil {
+		_, err = fmt.Sscanf(last, "%d %d %d", &p.at.Time, &p.at.Sequence, &p.start)
 	}
-	return journal.Position{Time: at, Sequence: sequence}, nil
+	if err != nil {
+		return p, invalid("page_token", "is not the next_page_token of such a query")
+	}
+	return p, nil
 }
 
 // numberHistory gives what is in the history.
@@ -135,7 +145,7 @@ func (t *twinService) numberHistory(ctx context.Context, m *pb.QueryHistoryReque
 			next--
 		}
 		if next >= q.Start.UnixMilli() {
-			out.NextPageToken = historyToken(journal.Position{Time: next})
+			out.NextPageToken = historyToken(journal.Position{Time: next}, q)
 		}
 	}
 	if q.Step > 0 && m.Fill != "" && m.Fill != "none" {
@@ -204,18 +214,27 @@ func fillGaps(values []float64, fill string) {
 	}
 }
 
-// qualities notes at raw samples, oldest first, the quality that the journal has of them.
+// qualities notes at raw samples, oldest first, the quality that the journal has of them, since the start of the range: they may be a page of it.
 func (t *twinService) qualities(ctx context.Context, q *history.Query, samples []*pb.Sample) error {
-	start := samples[0].Time.AsTime().UnixMilli()
-	page, err := t.s.o.Journal.List(ctx, journal.Query{Project: q.Project, Twin: q.Twin, Kinds: []string{"quality"}, Names: []string{q.Property},
-		Start: start, End: q.End.UnixMilli(), Limit: journal.MaxLimit})
+	first := samples[0].Time.AsTime().UnixMilli()
+	jq := journal.Query{Project: q.Project, Twin: q.Twin, Kinds: []string{"quality"}, Names: []string{q.Property}, Start: q.Start.UnixMilli(), End: first,
+		Newest: true, Limit: 1}
+	page, err := t.s.o.Journal.List(ctx, jq)
 	if err != nil {
 		return err
 	}
-	next, now := 0, pb.Quality_QUALITY_UNSPECIFIED
+	changes := page.Entries
+	jq.Start, jq.End, jq.Newest, jq.Limit = first+1, q.End.UnixMilli(), false, journal.MaxLimit
+	for more := jq.Start <= jq.End; more; more = jq.After != nil {
+		if page, err = t.s.o.Journal.List(ctx, jq); err != nil {
+			return err
+		}
+		changes, jq.After = append(changes, page.Entries...), page.Next
+	}
+	now := pb.Quality_QUALITY_UNSPECIFIED
 	for _, s := range samples {
-		for ; next < len(page.Entries) && page.Entries[next].Time <= s.Time.AsTime().UnixMilli(); next++ {
-			word := jsonValue(page.Entries[next].Data).GetStructValue().GetFields()["quality"].GetStringValue()
+		for ; len(changes) > 0 && changes[0].Time <= s.Time.AsTime().UnixMilli(); changes = changes[1:] {
+			word := jsonValue(changes[0].Data).GetStructValue().GetFields()["quality"].GetStringValue()
 			now = pb.Quality(pb.Quality_value["QUALITY_"+strings.ToUpper(word)])
 		}
 		s.Quality = now
@@ -237,8 +256,8 @@ func (t *twinService) textHistory(ctx context.Context, m *pb.QueryHistoryRequest
 	if q.Step > 0 {
 		return t.textSteps(ctx, m.Aggregate, q, &jq)
 	}
-	if after, err := historyPosition(m.PageToken); err == nil && after.Sequence > 0 {
-		jq.After = &after
+	if page, err := historyPosition(m.PageToken); err == nil && page.at.Sequence > 0 {
+		jq.After = &page.at
 	}
 	page, err := t.s.o.Journal.List(ctx, jq)
 	if err != nil {
@@ -246,7 +265,7 @@ func (t *twinService) textHistory(ctx context.Context, m *pb.QueryHistoryRequest
 	}
 	out := &pb.QueryHistoryResponse{Truncated: page.Next != nil}
 	if page.Next != nil {
-		out.NextPageToken = historyToken(*page.Next)
+		out.NextPageToken = historyToken(*page.Next, q)
 	}
 	for _, e := range slices.Backward(page.Entries) {
 		out.Samples = append(out.Samples, &pb.Sample{Time: timestamppb.New(time.UnixMilli(e.Time)), Data: jsonValue(e.Data)})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/polluxhq/pollux/actors"
@@ -41,11 +42,15 @@ func (h *historyService) QuerySeries(ctx context.Context, r *connect.Request[pb.
 			return p.history.QuerySeries(ctx, connect.NewRequest(r.Msg))
 		})
 	}
-	q, err := seriesQuery(r.Msg, time.Now())
+	page, err := seriesPosition(r.Msg.PageToken, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	twins, next, err := h.twinsOf(ctx, r.Msg)
+	q, err := seriesQuery(r.Msg, page.now)
+	if err != nil {
+		return nil, err
+	}
+	twins, next, err := h.twinsOf(ctx, r.Msg, page.after)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +66,7 @@ func (h *historyService) QuerySeries(ctx context.Context, r *connect.Request[pb.
 	for _, t := range twins {
 		c.twins[t.Id] = t
 	}
-	out := &pb.QuerySeriesResponse{Step: r.Msg.Step, NextPageToken: next,
+	out := &pb.QuerySeriesResponse{Step: durationpb.New(q.Step), NextPageToken: seriesToken(page, next),
 		Start: timestamppb.New(q.End.Truncate(time.Millisecond).Add(-time.Duration(q.Steps-1) * q.Step))}
 	if out.Series, err = c.series(ctx, q.Project, all); err != nil {
 		return nil, err
@@ -69,8 +74,37 @@ func (h *historyService) QuerySeries(ctx context.Context, r *connect.Request[pb.
 	return connect.NewResponse(out), nil
 }
 
+// seriesPage is a page's place in the list of twins, and when the first page was asked for: all pages are in the same steps.
+type seriesPage struct {
+	after string
+	now   time.Time
+}
+
+func seriesToken(p seriesPage, next string) string {
+	if next == "" {
+		return ""
+	}
+	return pageToken("series", fmt.Sprintf("%d %s", p.now.UnixMilli(), next))
+}
+
+func seriesPosition(token string, now time.Time) (seriesPage, error) {
+	if token == "" {
+		return seriesPage{now: now}, nil
+	}
+	p, ms := seriesPage{}, int64(0)
+	last, err := afterToken("series", token)
+	if err == nil {
+		_, err = fmt.Sscanf(last, "%d %s", &ms, &p.after)
+	}
+	if err != nil {
+		return p, invalid("page_token", "is not the next_page_token of such a query")
+	}
+	p.now = time.UnixMilli(ms)
+	return p, nil
+}
+
 func seriesQuery(m *pb.QuerySeriesRequest, now time.Time) (history.SeriesQuery, error) {
-	q := history.SeriesQuery{Project: m.Filter.Project, Property: m.Property, End: now, Step: m.Step.AsDuration(), Aggregate: m.Aggregate}
+	q := history.SeriesQuery{Project: m.Filter.Project, Property: m.Property, End: now, Step: m.Step.AsDuration().Truncate(time.Millisecond), Aggregate: m.Aggregate}
 	if m.End != nil {
 		q.End = m.End.AsTime()
 	}
@@ -96,24 +130,20 @@ func seriesQuery(m *pb.QuerySeriesRequest, now time.Time) (history.SeriesQuery, 
 	return q, nil
 }
 
-// twinsOf gives the twins of the page, or all of them for groups.
-func (h *historyService) twinsOf(ctx context.Context, m *pb.QuerySeriesRequest) (all []*pb.Twin, next string, err error) {
+// twinsOf gives the twins of the page behind one of them, or all of them for groups.
+func (h *historyService) twinsOf(ctx context.Context, m *pb.QuerySeriesRequest, after string) (all []*pb.Twin, next string, err error) {
 	size := m.PageSize
 	if len(m.GroupBy) > 0 {
 		size = 1000
 	}
-	token := m.PageToken
 	for {
-		r := &pb.ListTwinsRequest{Filter: m.Filter, PageSize: size, PageToken: token}
-		res, err := paged("twin", &r.PageToken, func() (*pb.ListTwinsResponse, error) {
-			return h.s.o.Registry.ListTwins(r, projectsOf(principalFrom(ctx)))
-		}, func(res *pb.ListTwinsResponse) *string { return &res.NextPageToken })
+		res, err := h.s.o.Registry.ListTwins(&pb.ListTwinsRequest{Filter: m.Filter, PageSize: size, PageToken: after}, projectsOf(principalFrom(ctx)))
 		if err != nil {
 			return nil, "", err
 		}
 		all = append(all, res.Twins...)
-		if token = res.NextPageToken; len(m.GroupBy) == 0 || token == "" {
-			return all, token, nil
+		if after = res.NextPageToken; len(m.GroupBy) == 0 || after == "" {
+			return all, after, nil
 		}
 		if len(all) >= history.MaxTwins {
 			return nil, "", invalid("filter", fmt.Sprintf("fits more than %d twins, which cannot be grouped at once", history.MaxTwins))
