@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -20,6 +22,12 @@ func Check(text []byte) error {
 	dec.UseNumber() // of any size
 	if err := noNameTwice(dec, ""); err != nil {
 		return err
+	}
+	var whole any
+	if err := json.Unmarshal(text, &whole); err == nil { // else it has a number that no machine holds, and no place to tell it
+		if err := noRefs("", whole, false); err != nil {
+			return err
+		}
 	}
 	var doc document
 	if err := json.Unmarshal(text, &doc); err != nil {
@@ -62,6 +70,31 @@ func noNameTwice(dec *json.Decoder, path string) error {
 	}
 	_, err = dec.Token() // the bracket
 	return err
+}
+
+// noRefs refuses what another model has, wherever in this one: it would be missing, silently. names: the members are names, not terms.
+func noRefs(path string, x any, names bool) error {
+	switch x := x.(type) {
+	case map[string]any:
+		if !names && x["tm:ref"] != nil {
+			return bad(path+"/tm:ref", "is not followed: write it out")
+		}
+		for _, name := range slices.Sorted(maps.Keys(x)) {
+			if !names && slices.Contains([]string{"const", "default", "enum", "examples"}, name) {
+				continue // data
+			}
+			if err := noRefs(path+"/"+name, x[name], !names && slices.Contains([]string{"properties", "actions", "events", "uriVariables"}, name)); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for i := range x {
+			if err := noRefs(fmt.Sprintf("%s/%d", path, i), x[i], false); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // canHold refuses bounds that no value is within.

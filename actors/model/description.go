@@ -8,7 +8,7 @@ import (
 )
 
 // instance are the members of a Thing Description that are of the one thing, and not of all of its kind.
-var instance = []string{"id", "base", "forms", "security", "securityDefinitions", "created", "modified"}
+var instance = []string{"id", "base", "forms", "security", "securityDefinitions", "created", "modified", "profile"}
 
 // FromDescription gives the Thing Model of a Thing Description 1.1: all that it says but how its one thing is reached. Any other text is given
 // back as it is. Errors are *Error.

@@ -6,7 +6,7 @@ import (
 )
 
 const lampThing = `{"@context":["https://www.w3.org/2022/wot/td/v1.1",{"saref":"https://w3id.org/saref#"}],"id":"urn:lamp:1","title":"Lamp","@type":"saref:Light",
-	"version":{"instance":"1.2.1","model":"2.0.0"},"created":"2026-01-31T08:00:00Z","base":"https://lamp.example/","saref:maker":{"n":1.50,"x":"a<b"},
+	"version":{"instance":"1.2.1","model":"2.0.0"},"created":"2026-01-31T08:00:00Z","profile":"https://www.w3.org/2022/wot/profile/http-basic/v1","base":"https://lamp.example/","saref:maker":{"n":1.50,"x":"a<b"},
 	"securityDefinitions":{"nosec_sc":{"scheme":"nosec"}},"security":"nosec_sc","links":[{"rel":"type","href":"https://x.example/tm"},{"rel":"feeds","href":"../b/td"},{"rel":"license","href":"https://x.example/l"}],
 	"properties":{"on":{"@type":"saref:OnOffState","type":"boolean","saref:k":[1],"forms":[{"href":"on"}]}},
 	"actions":{"blink":{"input":{"type":"integer"},"forms":[{"href":"blink"}]}},"events":{"hot":{"data":{"type":"string"},"forms":[{"href":"hot"}]}}}`

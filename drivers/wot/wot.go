@@ -76,7 +76,8 @@ func (t *Thing) Describe() (json.RawMessage, error) {
 	if t.Title != "" {
 		doc["title"] = t.Title
 	}
-	if doc["description"] == nil && modelTitle != "" {
+	delete(doc, "titles") // they are its kind's, too
+	if doc["description"] == nil && doc["descriptions"] == nil && modelTitle != "" {
 		doc["description"] = modelTitle
 	}
 	doc["base"] = t.Base + "/"
@@ -236,9 +237,11 @@ func singleTypes(schema any) {
 	switch x := schema.(type) {
 	case object:
 		if list, ok := x["type"].([]any); ok && x["oneOf"] == nil {
-			choice := make([]any, len(list))
-			for i, t := range list {
-				choice[i] = object{"type": t}
+			var choice []any
+			for _, t := range list {
+				if t != "integer" || !slices.Contains(list, any("number")) { // which is one, and a choice is of exactly one
+					choice = append(choice, object{"type": t})
+				}
 			}
 			delete(x, "type")
 			x["oneOf"] = choice

@@ -118,6 +118,18 @@ func TestDescribeWithoutAModel(t *testing.T) {
 	}
 }
 
+// The title in several languages is that of the model: a client that prefers one of them would show all of its twins as the same.
+func TestDescribeInSeveralLanguages(t *testing.T) {
+	doc := describe(t, wot.Thing{ID: "p/x", Base: "http://h/v1/twins/p/x", Model: json.RawMessage(`{"title":"Lamp","titles":{"en":"Lamp","de":"Lampe"},
+		"descriptions":{"de":"Leuchtet"},"properties":{"on":{"type":"boolean","titles":{"de":"An"}}}}`)})
+	if doc["title"] != "x" || doc["titles"] != nil || doc["description"] != nil || !reflect.DeepEqual(doc["descriptions"], map[string]any{"de": "Leuchtet"}) {
+		t.Errorf("%v", doc)
+	}
+	if p := doc["properties"].(map[string]any)["on"].(map[string]any); !reflect.DeepEqual(p["titles"], map[string]any{"de": "An"}) {
+		t.Errorf("%v", p)
+	}
+}
+
 func TestDescribeRefusesWhatIsNoModel(t *testing.T) {
 	for _, model := range []string{`[]`, `{"properties":[]}`, `{"actions":{"go":1}}`, `{`} {
 		if text, err := (&wot.Thing{ID: "p/x", Model: json.RawMessage(model)}).Describe(); err == nil || !strings.Contains(err.Error(), "p/x") {
@@ -151,6 +163,7 @@ func TestModelKeepsEverything(t *testing.T) {
 	for in, want := range map[string]string{
 		`{"title":"x"}`: `{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"x"}`,
 		`{"@context":"c","@type":"tm:ThingModel","actions":{"a":{"input":{"type":["number","null"],"default":{"type":["x"]}}}}}`: `{"@context":"c","@type":"tm:ThingModel","actions":{"a":{"input":{"default":{"type":["x"]},"oneOf":[{"type":"number"},{"type":"null"}]}}}}`,
+		`{"@context":"c","@type":"tm:ThingModel","events":{"e":{"data":{"type":["integer","number","null"]}}}}`:                  `{"@context":"c","@type":"tm:ThingModel","events":{"e":{"data":{"oneOf":[{"type":"number"},{"type":"null"}]}}}}`,
 		`{"@type":"a:B","@context":"c"}`:     `{"@context":"c","@type":["tm:ThingModel","a:B"]}`,
 		`{"@type":["a:B"],"@context":["c"]}`: `{"@context":["c"],"@type":["tm:ThingModel","a:B"]}`,
 	} {
