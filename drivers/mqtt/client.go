@@ -52,6 +52,7 @@ type place struct {
 	node                     string
 	incarnation, connection  uint64
 	birth                    uint64
+	revision                 uint64 // of the record
 	user                     string
 	away, keeps, hasWill     bool
 	since, expires, willFrom int64 // milliseconds since 1970; expires and willFrom of one that is away, 0: never
@@ -75,8 +76,8 @@ func (c *clients) len() int {
 	return len(c.byID)
 }
 
-func placeOf(r *actorv1.MqttSession) *place {
-	p := &place{node: r.Node, incarnation: r.Incarnation, connection: r.Connection, birth: r.Birth, user: r.User, away: r.Away,
+func placeOf(r *actorv1.MqttSession, revision uint64) *place {
+	p := &place{revision: revision, node: r.Node, incarnation: r.Incarnation, connection: r.Connection, birth: r.Birth, user: r.User, away: r.Away,
 		keeps: r.Expiry > 0 || r.Keeps, hasWill: r.Will != nil, since: r.Since}
 	if r.Away {
 		p.expires = r.Since + int64(r.Expiry)*1000
@@ -99,7 +100,7 @@ func (b *Broker) learn(id string, r *actorv1.MqttSession, revision uint64) *clie
 		return c
 	}
 	c.revision = revision
-	before := c.place.Swap(placeOf(r))
+	before := c.place.Swap(placeOf(r, revision))
 	if before != nil && before.birth != r.Birth {
 		c.depthMu.Lock()
 		c.counted = time.Time{}

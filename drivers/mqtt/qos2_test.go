@@ -275,3 +275,45 @@ func TestAMessageOfQoS2ThatWasSentDoesNotExpire(t *testing.T) {
 		t.Fatalf("got %+v", again)
 	}
 }
+
+// A node that was away for a while writes late which id it has given a message: the client has had that one at another node, and does not get it again.
+func TestALateNodeDoesNotBringAMessageOfQoS2Back(t *testing.T) {
+	p, one, two := startPair(t, &desk{}, &desk{}, nil)
+	a := join(t, one, 4, "a", stay)
+	a.subscribe(1, 2, "t")
+	knows(t, two, "t")
+	p.set(func() { p.cut = true }) // so that who publishes does not wait for it either
+	one.writer.mu.Lock()           // it stands still
+	pub := join(t, two, 4, "pub", nil)
+	pub.publish("t", "once", 2, 1)
+	pub.expect(packets.Pubrec)
+	look := make(chan struct{})
+	go func() { // it has read the queue, and is about to write
+		one.connected("a").look()
+		close(look)
+	}()
+	<-look
+	s := one.connected("a")
+	eventually(t, "it is about to write", func() bool {
+		if free := s.mu.TryLock(); free {
+			s.mu.Unlock()
+			return false
+		}
+		return true
+	})
+	p.set(func() { p.dead["n1"] = true })
+	b := join(t, two, 4, "a", stay)
+	pk := b.expect(packets.Publish)
+	b.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubrec}, PacketID: pk.PacketID})
+	b.expect(packets.Pubrel)
+	b.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Pubcomp}, PacketID: pk.PacketID})
+	eventually(t, "the queue is empty", func() bool { return stored(t, two, TableQueue) == 0 })
+	one.writer.mu.Unlock()
+	s.isClosing() // it has its turn before
+	one.writer.flush()
+	if n := stored(t, two, TableQueue); n != 0 {
+		t.Errorf("%d messages are in the queue again", n)
+	}
+	b.silent()
+	b.silent() // the queue was looked at by now
+}

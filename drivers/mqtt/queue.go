@@ -3,9 +3,7 @@ package mqtt
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -261,20 +259,41 @@ func (s *session) releaseLocked(id uint16, f *flight) {
 	})
 }
 
-// rewrite changes a message's record and then has the session go on, which is locked meanwhile.
+// rewriteAgain is how long a message's record waits to be changed once more where the session's own has just changed.
+const rewriteAgain = 5 * time.Millisecond
+
+// rewrite changes a message's record, as long as the session's is this connection's: the message may be through at another node by now, and would be
+// back. Then it has the session go on, which is locked meanwhile, as it is by the caller.
 func (s *session) rewrite(o *outgoing, r *actorv1.MqttMessage, then func()) {
 	value, err := proto.Marshal(r)
 	if err != nil {
 		s.b.log.Error("mqtt message cannot be encoded", "client", s.id, "error", err)
 		return
 	}
-	s.b.writer.add(storage.Write{Table: TableQueue, Key: o.key, Value: value, Quiet: true}, func(err error) {
+	at := s.client.place.Load()
+	if at.connection != s.connection {
+		return // it is about to end
+	}
+	w := pendingWrite{w: storage.Write{Table: TableQueue, Key: o.key, Value: value, Quiet: true},
+		guard: storage.Guard{Table: TableSessions, Key: s.id, Revision: at.revision}}
+	w.done = func(err error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if f := s.flights[o.id]; err == nil && !s.closing && f != nil && f.o == o {
+		switch f := s.flights[o.id]; {
+		case s.closing || f == nil || f.o != o:
+		case errors.Is(err, storage.ErrGuard):
+			time.AfterFunc(rewriteAgain, func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if f := s.flights[o.id]; !s.closing && f != nil && f.o == o {
+					s.rewrite(o, r, then)
+				}
+			})
+		case err == nil:
 			then()
 		}
-	})
+	}
+	s.b.writer.put(w)
 }
 
 // forgetLocked removes an acknowledged message of so many bytes from the client's queue. Its key is known until that is committed, so that it
@@ -293,113 +312,4 @@ func (s *session) forgetLocked(key string, size int) {
 		c.messages, c.bytes = max(0, c.messages-1), max(0, c.bytes-size)
 		c.depthMu.Unlock()
 	})
-}
-
-// writer commits what nobody waits for by itself: in order, many writes in one transaction. It is bounded by what callers
-// have in hand.
-type writer struct {
-	b *Broker
-
-	mu      sync.Mutex
-	waiting []pendingWrite
-	wake    chan struct{}
-}
-
-type pendingWrite struct {
-	w    storage.Write
-	done func(error)
-}
-
-// writesAtOnce in one transaction.
-const writesAtOnce = 400
-
-func (w *writer) add(write storage.Write, done func(error)) {
-	w.mu.Lock()
-	w.waiting = append(w.waiting, pendingWrite{write, done})
-	w.mu.Unlock()
-	select {
-	case w.wake <- struct{}{}:
-	default:
-	}
-}
-
-// flush waits until what was added before is settled, or the broker ends.
-func (w *writer) flush() {
-	done := make(chan struct{})
-	w.add(storage.Write{}, func(error) { close(done) })
-	select {
-	case <-done:
-	case <-w.b.writerGone:
-	}
-}
-
-func (w *writer) run() {
-	defer close(w.b.writerGone)
-	for {
-		select {
-		case <-w.wake:
-		case <-w.b.ctx.Done():
-			w.fail()
-			return
-		}
-		for w.step() {
-		}
-	}
-}
-
-func (w *writer) fail() {
-	w.mu.Lock()
-	batch := w.waiting
-	w.waiting = nil
-	w.mu.Unlock()
-	for _, p := range batch {
-		p.done(ErrClosed)
-	}
-}
-
-// step commits one transaction. False: there is nothing.
-func (w *writer) step() bool {
-	w.mu.Lock()
-	n, size := 0, 0
-	for n < len(w.waiting) && n < writesAtOnce && (n == 0 || size+len(w.waiting[n].w.Value) < 128<<10) {
-		size += len(w.waiting[n].w.Value)
-		n++
-	}
-	batch := w.waiting[:n:n]
-	if w.waiting = w.waiting[n:]; len(w.waiting) == 0 {
-		w.waiting = nil
-	}
-	w.mu.Unlock()
-	if n == 0 {
-		return false
-	}
-	txn := &storage.Txn{}
-	for _, p := range batch {
-		if p.w.Table != "" {
-			txn.Writes = append(txn.Writes, p.w)
-		}
-	}
-	err := w.commit(txn)
-	for _, p := range batch {
-		p.done(err)
-	}
-	return true
-}
-
-// commit tries until it is done: every write is one that may be made twice.
-func (w *writer) commit(txn *storage.Txn) error {
-	for len(txn.Writes) > 0 {
-		ctx, cancel := w.b.background()
-		_, err := w.b.store.Commit(ctx, txn)
-		cancel()
-		if err == nil || w.b.ctx.Err() != nil || errors.Is(err, storage.ErrTooLarge) || errors.Is(err, storage.ErrClosed) {
-			return err
-		}
-		w.b.quiet.log(w.b.log, slog.LevelWarn, "mqtt records not written yet", "error", err)
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-w.b.ctx.Done():
-		}
-	}
-	return nil
 }

@@ -117,7 +117,7 @@ func (b *Broker) settle(id string, lives map[string]uint64) error {
 		}
 		r.Away, r.Since = true, nowMillis()
 	}
-	p := placeOf(r)
+	p := placeOf(r, revision)
 	over := nowMillis() >= p.expires
 	if r.Will != nil && nowMillis() >= p.willFrom {
 		if !b.willTaken(id, r) {
