@@ -63,23 +63,17 @@ func (a *app) exportRecord(rec *pb.ConfigRecord) error {
 		a.printf("%s\n", line.Bytes())
 		return nil
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(line.Bytes(), &doc); err != nil {
-		return fmt.Errorf("export: %w", err)
+	doc, err := nodeOf(line.Bytes())
+	if err != nil {
+		return err
 	}
 	if rec.GetModel() != nil {
-		if err := openThing(doc.Content[0].Content[1]); err != nil {
+		if err := openThing(doc.Content[1]); err != nil {
 			return err
 		}
 	}
-	plain(&doc)
 	a.printf("---\n")
-	enc := yaml.NewEncoder(a.out)
-	enc.SetIndent(2)
-	if err := enc.Encode(&doc); err != nil {
-		return fmt.Errorf("export: %w", err)
-	}
-	return enc.Close()
+	return a.yamlNode(doc)
 }
 
 // openThing writes a model's Thing Model as YAML rather than as a text of JSON.
@@ -88,11 +82,11 @@ func openThing(fields *yaml.Node) error {
 		if fields.Content[i].Value != "thing_json" {
 			continue
 		}
-		var thing yaml.Node
-		if err := yaml.Unmarshal([]byte(fields.Content[i+1].Value), &thing); err != nil {
-			return fmt.Errorf("export: %w", err)
+		thing, err := nodeOf([]byte(fields.Content[i+1].Value))
+		if err != nil {
+			return err
 		}
-		fields.Content[i].Value, fields.Content[i+1] = "thing", thing.Content[0]
+		fields.Content[i].Value, fields.Content[i+1] = "thing", thing
 	}
 	return nil
 }

@@ -86,31 +86,73 @@ func (a *app) yaml(m proto.Message) error {
 
 // yamlOf prints JSON as YAML.
 func (a *app) yamlOf(b []byte) error {
-	// JSON is YAML; read as nodes it keeps its order, and only the style changes.
-	var doc yaml.Node
-	if err := yaml.Unmarshal(b, &doc); err != nil {
-		return fmt.Errorf("encode: %w", err)
+	doc, err := nodeOf(b)
+	if err != nil {
+		return err
 	}
-	plain(&doc)
+	return a.yamlNode(doc)
+}
+
+// yamlNode prints a document of YAML.
+func (a *app) yamlNode(doc *yaml.Node) error {
 	enc := yaml.NewEncoder(a.out)
 	enc.SetIndent(2)
-	if err := enc.Encode(&doc); err != nil {
+	if err := enc.Encode(doc); err != nil {
 		return fmt.Errorf("encode: %w", err)
 	}
 	return enc.Close()
 }
 
+// nodeOf reads JSON as nodes of YAML: names stay in their order, numbers as they are written. It is not read as YAML, which has other escapes, folds
+// lines, and takes no control characters.
+func nodeOf(text []byte) (*yaml.Node, error) {
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	n, err := readNode(dec)
+	if err != nil {
+		return nil, fmt.Errorf("encode: %w", err)
+	}
+	return n, nil
+}
+
+func readNode(dec *json.Decoder) (*yaml.Node, error) {
+	token, err := dec.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch v := token.(type) {
+	case json.Delim:
+		n := &yaml.Node{Kind: yaml.SequenceNode}
+		if v == '{' {
+			n.Kind = yaml.MappingNode
+		}
+		for dec.More() { // in an object names and values by turns
+			c, err := readNode(dec)
+			if err != nil {
+				return nil, err
+			}
+			n.Content = append(n.Content, c)
+		}
+		_, err := dec.Token()
+		return n, err
+	case string:
+		return textNode(v), nil
+	case json.Number:
+		return &yaml.Node{Kind: yaml.ScalarNode, Value: v.String()}, nil
+	}
+	return &yaml.Node{Kind: yaml.ScalarNode, Value: strings.Replace(fmt.Sprint(token), "<nil>", "null", 1)}, nil
+}
+
 // oldBooleans are no strings to readers of YAML 1.1: a property that is "on" must not become true.
 var oldBooleans = []string{"on", "off", "yes", "no", "y", "n"}
 
-func plain(n *yaml.Node) {
-	n.Style = 0
-	if n.Kind == yaml.ScalarNode && n.Tag == "!!str" && slices.Contains(oldBooleans, strings.ToLower(n.Value)) {
+// textNode is a text, in quotes where it would be read as something else. Of what YAML takes for ends of lines only \n is one.
+func textNode(text string) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text}
+	if slices.Contains(oldBooleans, strings.ToLower(text)) || strings.ContainsAny(text, "\r\u0085\u2028\u2029") {
 		n.Style = yaml.DoubleQuotedStyle
 	}
-	for _, c := range n.Content {
-		plain(c)
-	}
+	return n
 }
 
 // jsonOf is indented JSON. protojson varies its white space on purpose, so it is laid out anew.
