@@ -129,6 +129,7 @@ type run struct {
 	// revision of the state's record: what others have written is not overwritten.
 	revision uint64
 	told     time.Time
+	untold   int // steps since then
 }
 
 func (h *Host) run(life *perslot.Run) error {
@@ -193,6 +194,6 @@ func (r *run) write(ctx context.Context) error {
 		// Whether it was written is not known: the next run reads it again.
 		return fmt.Errorf("%w: write state: %w", perslot.ErrMoved, err)
 	}
-	r.revision, r.told = revision, time.Now()
+	r.revision, r.told, r.untold = revision, time.Now(), 0
 	return nil
 }

@@ -22,8 +22,12 @@ const (
 	makers = 8
 	// lastStep is how long a run that is ended goes on with its step. What has no result by then is sent again, with its step, by the next run.
 	lastStep = 2 * time.Second
-	// tellEvery is how often a simulation that runs writes where it is.
+	// tellEvery is how often a simulation that runs writes where it is, and tellSteps after how many steps it does so at the latest: what is said again
+	// after a crash has to be among the last 256 messages of each twin, which is as many as it knows again.
 	tellEvery = time.Second
+	tellSteps = 128
+	// makeAgain and makeAgainMost bound the pause, doubling, after which twins that could not be made are tried again.
+	makeAgain, makeAgainMost = time.Second, time.Minute
 )
 
 // play makes the twins that are missing, and steps until the scenario or the life is over, or what is played of the past has come to the present.
@@ -38,7 +42,7 @@ func (r *run) play() (err error) {
 	r.course = scenario.NewCourse(r.s, int(r.state.Steps), speed) //nolint:gosec // it was one
 	r.state.Length, r.state.Twins, r.state.Ended = durationpb.New(r.s.Length), uint32(len(r.s.Twins)), false
 	if r.m.Model != "" {
-		if err := r.makeTwins(); err != nil {
+		if err := r.populate(); err != nil {
 			return err
 		}
 	}
@@ -60,7 +64,7 @@ func (r *run) play() (err error) {
 		if err := r.step(); err != nil {
 			return err
 		}
-		if time.Since(r.told) < tellEvery {
+		if r.untold++; time.Since(r.told) < tellEvery && r.untold < tellSteps {
 			continue
 		}
 		if err := r.write(r.life.Ctx); err != nil {
@@ -188,6 +192,27 @@ func (r *run) count(m *Message, x Result) bool {
 		return false
 	}
 	return true
+}
+
+// populate makes the twins that are missing. What it fails at may pass, as where nobody leads for a moment or the project has as many as it may: it is
+// shown, and tried again.
+func (r *run) populate() error {
+	for pause := makeAgain; ; pause = min(2*pause, makeAgainMost) {
+		err := r.makeTwins()
+		if err == nil || r.life.Ctx.Err() != nil {
+			r.state.Error = ""
+			return err
+		}
+		r.state.Error = err.Error()
+		if err := r.write(r.life.Ctx); err != nil {
+			return err
+		}
+		select {
+		case <-r.life.Ctx.Done():
+			return r.life.Ctx.Err()
+		case <-time.After(pause):
+		}
+	}
 }
 
 // makeTwins makes those that are missing, some side by side.

@@ -2,8 +2,12 @@ package simulation_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,7 +38,7 @@ type bench struct {
 	had  map[string]bool
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t *testing.T, edit ...func(*bench, *simulation.Options)) *bench {
 	one, err := storagetest.Open("data", vfs.NewMem())
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +47,7 @@ func newBench(t *testing.T) *bench {
 	b := &bench{t: t, store: one.Store, had: map[string]bool{}, m: &pb.Simulation{Id: "default/s", Scenario: steady, BeginTime: timestamppb.New(time.Unix(1, 0))}}
 	own := &cluster.Ownership{Table: "own", Key: "s", Value: []byte("me")}
 	b.put(storage.Write{Table: "own", Key: "s", Value: own.Value}, storage.Write{Table: simulation.TableStates, Key: b.m.Id, Value: []byte{}})
-	b.host = simulation.New(simulation.Options{Store: b.store, Owned: func(cluster.Slot) *cluster.Ownership { return own }, Node: "n1", Logger: slog.New(slog.DiscardHandler),
+	o := simulation.Options{Store: b.store, Owned: func(cluster.Slot) *cluster.Ownership { return own }, Node: "n1", Logger: slog.New(slog.DiscardHandler),
 		Model:   func(string) string { return "" },
 		Metrics: metrics.NewSet(), Ingest: func(m *simulation.Message, done func(simulation.Result)) {
 			b.mu.Lock()
@@ -58,7 +62,11 @@ func newBench(t *testing.T) *bench {
 					done(x)
 				}
 			})
-		}})
+		}}
+	for _, f := range edit {
+		f(b, &o)
+	}
+	b.host = simulation.New(o)
 	t.Cleanup(b.host.Close)
 	b.host.Start()
 	b.pause(false)
@@ -158,6 +166,58 @@ func TestStepThatIsCutShort(t *testing.T) {
 	b.take(true)
 	b.until("it is counted", func() bool { return b.state().Steps == 1 })
 	if s := b.state(); s.Sent != 3 || s.Duplicate != 3 || s.Stored != 0 {
+		t.Errorf("it stands at %v", s)
+	}
+}
+
+// What a crash has said again is no more than twins know again, however fast it is played.
+func TestLittleIsSaidAgain(t *testing.T) {
+	var mu sync.Mutex
+	most, last := 0, 0
+	b := newBench(t, func(b *bench, o *simulation.Options) {
+		b.m.Speed = proto.Float64(0)
+		o.Ingest = func(m *simulation.Message, done func(simulation.Result)) {
+			at, err := strconv.Atoi(m.ID[strings.LastIndex(m.ID, "/")+1:])
+			if err != nil {
+				t.Error(err)
+			}
+			mu.Lock()
+			most, last = max(most, at-int(b.state().Steps)), at
+			mu.Unlock()
+			done(simulation.Result{Outcome: pb.IngestOutcome_INGEST_OUTCOME_STORED})
+		}
+	})
+	b.until("a thousand steps are made", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return last >= 1000
+	})
+	b.pause(true)
+	mu.Lock()
+	defer mu.Unlock()
+	if most >= 256 {
+		t.Errorf("a crash would have had %d steps made again", most)
+	}
+}
+
+// Twins that cannot be made now are made later, and what was in the way shows until then.
+func TestTwinsAreMadeAgain(t *testing.T) {
+	var tries atomic.Int32
+	b := newBench(t, func(b *bench, o *simulation.Options) {
+		b.m.Model = "default/meter"
+		o.Make = func(_ context.Context, id, _ string) error {
+			if tries.Add(1) == 1 {
+				return errors.New("nobody leads")
+			}
+			return nil
+		}
+	})
+	b.until("it says what is in the way", func() bool { return strings.HasSuffix(b.state().Error, "nobody leads") })
+	b.until("it plays", func() bool { return b.waiting() == 3 })
+	b.take(true)
+	b.pause(true)
+	b.until("the step is counted", func() bool { return b.state().Steps == 1 })
+	if s := b.state(); s.Error != "" || s.Stored != 3 {
 		t.Errorf("it stands at %v", s)
 	}
 }
