@@ -48,15 +48,16 @@ var configKinds = []ConfigKind{
 			}
 		}}.kind(),
 	tableKind[*pb.Topic]{name: "topic", table: topic.TableTopics, output: []string{"state", "deleting"}, whole: (*Registry).wholeTopic,
-		leave: func(t *pb.Topic) bool { return t.Deleting || notify.IsOutbox(t.Id) }}.kind(),
+		leave: unlisted}.kind(),
 	channelKind(),
+	twinKind(),
 	tableKind[*pb.Route]{name: "route", table: tableRoutes, whole: (*Registry).wholeRoute, after: (*Engine).routesLost,
 		names: func(x *pb.Route, ref func(kind, id string)) {
 			for _, t := range x.Topics {
 				ref("topic", t)
 			}
+			ref("twin", x.Run)
 		}}.kind(),
-	twinKind(),
 	tableKind[*pb.System]{name: "system", table: tableSystems, whole: (*Registry).wholeSystem, refs: (*Registry).systemRefs,
 		names: func(s *pb.System, ref func(kind, id string)) {
 			ref("zone", s.Zone)
@@ -101,6 +102,9 @@ var configKinds = []ConfigKind{
 			ref("system", m.GetOf().GetSystem())
 		}}.kind(),
 }
+
+// unlisted topics are no configuration: those that go, and outboxes, which come and go with their notifiers.
+func unlisted(t *pb.Topic) bool { return t.Deleting || notify.IsOutbox(t.Id) }
 
 // kindOf gives the kind of a record.
 func kindOf(rec *pb.ConfigRecord) (ConfigKind, bool) {

@@ -58,6 +58,12 @@ func channelKind() ConfigKind {
 				if err != nil {
 					return fmt.Errorf("export channels: %w", err)
 				}
+				if t, err := r.Topic(c.Topic); err != nil || unlisted(t) {
+					if err = onlyOther(err, ErrNotFound); err != nil {
+						return err
+					}
+					continue
+				}
 				page = append(page, recordOf("channel", &pb.PutChannelRequest{Topic: c.Topic, Name: c.Name, Settings: c.Settings}))
 				if len(page) == exportPage {
 					if err := yield(page); err != nil {

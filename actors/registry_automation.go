@@ -116,7 +116,7 @@ func completeTiming(project, path string, t *pb.Timing) error {
 	return nil
 }
 
-// wholeSchedule completes and checks a schedule whose id is complete.
+// wholeSchedule completes and checks a schedule whose id is complete. It may be over: documents go on to say what was.
 func (r *Registry) wholeSchedule(m *pb.Schedule, p planned) (*pb.Schedule, error) {
 	project := ProjectOf(m.Id)
 	if err := completeTiming(project, "/schedule/timing", m.Timing); err != nil {
@@ -129,7 +129,7 @@ func (r *Registry) wholeSchedule(m *pb.Schedule, p planned) (*pb.Schedule, error
 		return nil, err
 	}
 	m.UpdateTime = r.e.timestamp()
-	return m, at(r.e.automation.CheckSchedule(m, r.e.now()))
+	return m, at(r.e.automation.CheckSchedule(m))
 }
 
 // wholeRule completes and checks a rule whose id is complete.
@@ -213,6 +213,9 @@ func (r *Registry) PutSchedule(ctx context.Context, m *pb.Schedule) (*pb.Schedul
 	m = proto.Clone(m).(*pb.Schedule)
 	m.Id = id
 	if m, err = r.wholeSchedule(m, nil); err != nil {
+		return nil, err
+	}
+	if err := at(r.e.automation.CheckDue(m, r.e.now())); err != nil {
 		return nil, err
 	}
 	if err := r.room("schedule", automation.TableSchedules, id, m.Revision); err != nil {

@@ -14,18 +14,23 @@ import (
 )
 
 // CheckSchedule says what is wrong with a schedule, as a *FieldError, or nil.
-func (h *Host) CheckSchedule(m *pb.Schedule, now time.Time) error {
-	p, err := NewPlan(m.Timing, m.Windows, h.o.World.Locate)
-	if err != nil {
+func (h *Host) CheckSchedule(m *pb.Schedule) error {
+	if _, err := NewPlan(m.Timing, m.Windows, h.o.World.Locate); err != nil {
 		return prefixed("/schedule", "/timing", err)
 	}
 	if len(m.Actions) == 0 {
 		return wrong("/schedule/actions", "name one at least")
 	}
-	if m.Timing.GetSun() == nil && m.Timing.GetAt() == nil && p.Next(now).IsZero() {
+	return below("/schedule", h.checkActions("/actions", m.Actions, false))
+}
+
+// CheckDue says, as a *FieldError, that a schedule is never due from now on, which one that is made now is not meant to be.
+func (h *Host) CheckDue(m *pb.Schedule, now time.Time) error {
+	p, err := NewPlan(m.Timing, m.Windows, h.o.World.Locate)
+	if err == nil && m.Timing.GetSun() == nil && m.Timing.GetAt() == nil && p.Next(now).IsZero() {
 		return wrong("/schedule/timing", "it is never due from now on")
 	}
-	return below("/schedule", h.checkActions("/actions", m.Actions, false))
+	return nil
 }
 
 // prefixed puts a path before that of an error of NewPlan, whose windows are not a part of the timing.

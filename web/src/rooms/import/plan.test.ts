@@ -107,7 +107,11 @@ test("there is no kind of record that a file cannot have", () => {
 test("what is named comes before who names it", () => {
   const plan = read(
     "all.yaml",
-    `rule: {id: hot, when: [{topic: {topic: changes}}], then: [{notify: {notifier: people}}]}
+    `rule: {id: hot, when: [{topic: {topic: changes}}], then: [{raise: {text: x, escalate: [{actions: [{notify: {notifier: people}}]}]}}]}
+---
+route: {id: all, topics: [changes], run: pager}
+---
+twin: {id: pager, driver: pager, reads: [{topic: changes}]}
 ---
 detector: {id: odd, property: power, of: {twins: [meter-1]}}
 ---
@@ -121,6 +125,6 @@ topic: {id: changes}
   );
   expect(plan.misread).toEqual([]);
   expect(plan.lines.map((l) => `${l.kind} ${l.refs.join(" ")}`)).toEqual([
-    "topic ", "notifier twin/p/pager", "rule notifier/p/people", "sink topic/p/changes", "detector twin/p/meter-1",
+    "topic ", "twin topic/p/changes", "route topic/p/changes twin/p/pager", "notifier twin/p/pager", "rule notifier/p/people", "sink topic/p/changes", "detector twin/p/meter-1",
   ]);
 });

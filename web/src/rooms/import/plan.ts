@@ -36,7 +36,7 @@ export interface Plan {
 
 /** The kinds in the order in which they are applied: what is named comes before who names it. */
 export const kinds = [
-  "model", "zone", "project", "topic", "channel", "route", "twin", "system", "relation", "notifier", "schedule", "rule", "sink", "source", "simulation", "detector",
+  "model", "zone", "project", "topic", "channel", "twin", "route", "system", "relation", "notifier", "schedule", "rule", "sink", "source", "simulation", "detector",
 ] as const;
 export type Kind = (typeof kinds)[number];
 
@@ -166,6 +166,7 @@ function named(record: ConfigRecord, project: string): { id: string; refs: strin
     for (const { do: a } of actions) {
       if (a.case === "notify") ref("notifier", a.value.notifier);
       if (a.case === "parallel") notifiers(a.value.actions);
+      if (a.case === "raise") for (const e of a.value.escalate) notifiers(e.actions);
     }
   };
   const r = record.record;
@@ -177,6 +178,7 @@ function named(record: ConfigRecord, project: string): { id: string; refs: strin
       ref("model", r.value.model);
       ref("zone", r.value.zone);
       ref("twin", r.value.via);
+      for (const x of r.value.reads) ref("topic", x.topic);
       break;
     case "system":
       ref("zone", r.value.zone);
@@ -184,6 +186,7 @@ function named(record: ConfigRecord, project: string): { id: string; refs: strin
       break;
     case "route":
       for (const t of r.value.topics) ref("topic", t);
+      ref("twin", r.value.run);
       break;
     case "channel":
       ref("topic", r.value.topic);
