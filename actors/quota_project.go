@@ -78,9 +78,9 @@ func (r *Registry) topicBytes(project string) (map[string]uint64, error) {
 	})
 }
 
-// checkTwinQuota says whether a project may have one more twin, beside those that a plan makes. Those that are made at the same moment
-// do not see each other.
-func (r *Registry) checkTwinQuota(project string, plan planned) error {
+// checkTwinQuota says whether a project may have one more twin, beside so many that are made with it. Those that others make at the same moment
+// are not seen.
+func (r *Registry) checkTwinQuota(project string, more uint64) error {
 	s, err := r.projectSettings(project)
 	if err != nil || s.GetQuotas().GetTwins() == 0 {
 		return err
@@ -95,17 +95,7 @@ func (r *Registry) checkTwinQuota(project string, plan planned) error {
 	if err != nil {
 		return fmt.Errorf("count the twins of %s: %w", project, err)
 	}
-	for key := range plan {
-		if id, ok := strings.CutPrefix(key, "twin/"); ok && ProjectOf(id) == project {
-			if _, there, err := r.store.Get(tableTwins, id); err == nil && !there {
-				n++
-			}
-		}
-	}
-	if len(plan) > 0 && n > 0 {
-		n-- // the one that is asked for is in the plan
-	}
-	if n >= limit {
+	if n += more; n >= limit {
 		return fmt.Errorf("project %s has %d twins of %d: %w", project, n, limit, ErrQuota)
 	}
 	return nil

@@ -35,14 +35,18 @@ type applying struct {
 	project, by string
 	dry         bool
 	plan        planned
+	// twins is how many new ones come before the record.
+	twins *uint64
 }
 
 // Apply makes records what is asked, in one transaction. by is who asks. It gives a result for each; an error only where
-// nothing can be said of them. Records that somebody else changes meanwhile are looked at again.
+// nothing can be said of them, such as storage.ErrTooLarge: fewer may do. Records that somebody else changes meanwhile are looked at again.
 func (r *Registry) Apply(ctx context.Context, req *pb.ApplyRequest, by string) ([]*pb.ApplyResult, error) {
-	a := applying{req.Project, by, req.DryRun, planned{}}
-	for _, name := range req.Planned {
-		a.plan[name] = true
+	a := applying{project: req.Project, by: by, dry: req.DryRun, plan: planned{}}
+	if req.DryRun {
+		for _, name := range req.Planned {
+			a.plan[name] = true
+		}
 	}
 	for n := 1; ; n++ {
 		results, g := r.drafts(ctx, req, a)
@@ -69,7 +73,7 @@ func (r *Registry) Apply(ctx context.Context, req *pb.ApplyRequest, by string) (
 		}
 		switch {
 		case errors.Is(err, storage.ErrTooLarge):
-			return nil, invalid("/records", "%d records are too many for one transaction: %v", len(req.Records), err)
+			return nil, fmt.Errorf("apply %d records together: %w", len(req.Records), err)
 		case !errors.Is(err, storage.ErrGuard):
 			return nil, fmt.Errorf("apply: %w", err)
 		case n == attempts:
@@ -82,6 +86,7 @@ func (r *Registry) Apply(ctx context.Context, req *pb.ApplyRequest, by string) (
 func (r *Registry) drafts(ctx context.Context, req *pb.ApplyRequest, a applying) (results []*pb.ApplyResult, g *group) {
 	g = &group{seen: map[string]bool{}, guards: map[string]bool{}, txn: &storage.Txn{}}
 	wrong := 0
+	a.twins = new(uint64)
 	for _, rec := range req.Records {
 		d, err := r.draft(ctx, rec, a)
 		if err == nil {
@@ -95,6 +100,8 @@ func (r *Registry) drafts(ctx context.Context, req *pb.ApplyRequest, a applying)
 			if errors.As(err, &where) {
 				d.result.Path = where.Path
 			}
+		} else if d.result.Kind == "twin" && d.result.Outcome == pb.ApplyOutcome_APPLY_OUTCOME_CREATED {
+			*a.twins++
 		}
 		results = append(results, d.result)
 	}
@@ -223,7 +230,7 @@ func (d *draft) compare(old, now proto.Message, hidden ...string) error {
 	return nil
 }
 
-// flatten gives a message's fields as JSON by their names, those of objects joined by dots.
+// flatten gives a message's fields as JSON by their names, those of objects joined by dots. An object without any is one itself: a place at 0, 0 is a place.
 func flatten(into map[string]string, m proto.Message, hidden []string) error {
 	text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
 	if err != nil {
@@ -238,7 +245,7 @@ func flatten(into map[string]string, m proto.Message, hidden []string) error {
 	}
 	var walk func(prefix string, v any)
 	walk = func(prefix string, v any) {
-		if object, ok := v.(map[string]any); ok {
+		if object, ok := v.(map[string]any); ok && (len(object) > 0 || prefix == "") {
 			for k, v := range object {
 				walk(strings.TrimPrefix(prefix+"."+k, "."), v)
 			}

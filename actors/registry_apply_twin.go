@@ -32,7 +32,7 @@ func (r *Registry) draftTwin(ctx context.Context, d *draft, t *pb.Twin, a applyi
 	}
 	old, err := get(r.store, tableTwins, t.Id, &pb.Twin{})
 	if errors.Is(err, ErrNotFound) {
-		return r.draftNewTwin(ctx, d, t, class, a.dry, a.plan)
+		return r.draftNewTwin(ctx, d, t, class, a)
 	}
 	if err != nil {
 		return err
@@ -69,13 +69,16 @@ func (r *Registry) aliasesTaken(txn *storage.Txn) error {
 	return nil
 }
 
-func (r *Registry) draftNewTwin(ctx context.Context, d *draft, t *pb.Twin, class cluster.Class, dry bool, plan planned) error {
-	if !dry {
+func (r *Registry) draftNewTwin(ctx context.Context, d *draft, t *pb.Twin, class cluster.Class, a applying) error {
+	if !a.dry {
 		if err := r.waitGone(ctx, t.Id); err != nil {
 			return err
 		}
 	}
-	if plan.has("model", t.Model) {
+	if err := r.checkTwinQuota(a.project, *a.twins); err != nil {
+		return err
+	}
+	if a.plan.has("model", t.Model) {
 		if _, known, err := r.store.Get(tableThings, t.Model); err == nil && !known {
 			d.outcome(false) // as far as can be said without its model
 			return d.compare(nil, t, ofTwinOnly...)
@@ -84,7 +87,7 @@ func (r *Registry) draftNewTwin(ctx context.Context, d *draft, t *pb.Twin, class
 	now := timestamppb.Now()
 	t.CreateTime, t.UpdateTime = now, now
 	at := place{class, class.SlotOf(t.Id), storage.Guard{Table: tablePlace, Key: t.Id}}
-	made, txn, err := r.creation(ctx, t, at, plan)
+	made, txn, err := r.creation(ctx, t, at, a.plan)
 	if err != nil {
 		return err
 	}

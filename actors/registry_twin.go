@@ -131,7 +131,13 @@ func (r *Registry) checkSettings(ctx context.Context, t, old *pb.Twin, s *spec) 
 	if err != nil || was == nil {
 		was = &layer{} // what cannot be opened has to be given anew
 	}
-	unmaskSecrets(s.model, given, was.values)
+	for _, name := range unmaskSecrets(s.model, given, was.values) {
+		stored := false
+		visitSecret(old.GetSettings().AsMap(), name, func(map[string]any, string) { stored = true })
+		if !stored {
+			return nil, invalid("/settings/"+name, "is \"***\", and there is none to keep: give it")
+		}
+	}
 	if t.Settings, err = structpb.NewStruct(given); err != nil {
 		return nil, invalid("/settings", "%v", err)
 	}
@@ -268,6 +274,9 @@ func (r *Registry) CreateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 	at := place{class, class.SlotOf(id), storage.Guard{Table: tablePlace, Key: id}}
 	var made *pb.Twin
 	revision, err := r.change(ctx, func() (txn *storage.Txn, err error) {
+		if err := r.checkTwinQuota(ProjectOf(id), 0); err != nil {
+			return nil, err
+		}
 		made, txn, err = r.creation(ctx, t, at, nil)
 		return txn, err
 	}, r.twinGuard(id, ErrExists))
@@ -280,9 +289,6 @@ func (r *Registry) CreateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 
 // creation makes the transaction of a new twin.
 func (r *Registry) creation(ctx context.Context, t *pb.Twin, at place, plan planned) (*pb.Twin, *storage.Txn, error) {
-	if err := r.checkTwinQuota(ProjectOf(t.Id), plan); err != nil {
-		return nil, nil, err
-	}
 	p, err := r.prepare(ctx, t, nil, at, plan)
 	if err != nil {
 		return nil, nil, err

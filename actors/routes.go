@@ -356,7 +356,10 @@ func (r *Registry) checkRoute(m *pb.Route, p planned) error {
 			return err
 		}
 	}
-	if n, err := r.store.Count(tableRoutes, project+"/"); err == nil && m.Revision == 0 && n >= maxRoutes {
+	if _, there, err := r.store.Get(tableRoutes, m.Id); err != nil || there {
+		return err
+	}
+	if n, err := r.store.Count(tableRoutes, project+"/"); err == nil && n >= maxRoutes {
 		return invalid("/route/id", "project %s has %d routes, which are as many as may be", project, n)
 	}
 	return nil

@@ -49,8 +49,8 @@ func maskSecrets(m *drivers.Model, settings map[string]any) {
 	}
 }
 
-// unmaskSecrets puts the old secrets where the new settings say "***", in place.
-func unmaskSecrets(m *drivers.Model, settings, old map[string]any) {
+// unmaskSecrets puts the old secrets where the new settings say "***", in place, and gives the names of those that there are none of.
+func unmaskSecrets(m *drivers.Model, settings, old map[string]any) (none []string) {
 	for _, name := range m.Secrets() {
 		visitSecret(settings, name, func(in map[string]any, key string) {
 			if in[key] != secretMask {
@@ -58,8 +58,12 @@ func unmaskSecrets(m *drivers.Model, settings, old map[string]any) {
 			}
 			delete(in, key)
 			visitSecret(old, name, func(was map[string]any, _ string) { in[key] = was[key] })
+			if in[key] == nil {
+				none = append(none, name)
+			}
 		})
 	}
+	return none
 }
 
 // sealedAlready says whether all secrets among stored settings are sealed.

@@ -2,18 +2,19 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"buf.build/go/protovalidate"
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
 	"gopkg.in/yaml.v3"
@@ -36,7 +37,7 @@ type planLine struct {
 	depth    int      // how many of the files' own records are above it
 }
 
-// groupSize is how many records are committed together.
+// groupSize is how many records are committed together at most.
 const groupSize = 200
 
 func applyCommand(a *app) *cobra.Command {
@@ -59,8 +60,8 @@ one of ` + strings.Join(kindNames(), ", ") + `:
 A record becomes what its document says: a field that is not in it is emptied. What is in no
 file is left alone. A secret that reads "***" keeps its value. Applying the same files again changes nothing.
 
-Records are committed in groups, each whole or not at all: kind by kind in the order above, at most ` + fmt.Sprint(groupSize) + ` together. The first
-group with something wrong in it ends the run; those before it stay.`,
+Records are committed in groups, each whole or not at all: kind by kind in the order above, at most ` + fmt.Sprint(groupSize) + ` together, fewer where
+they are large. The first group with something wrong in it ends the run; those before it stay.`,
 		Example: `  pollux apply -f building/ --dry-run            show what would change
   pollux apply -f building/                      every .yaml and .yml file below the folder
   pollux export default > all.yaml && pollux apply -f all.yaml
@@ -234,20 +235,39 @@ func parseRecord(n *yaml.Node, name, project string) (*planLine, error) {
 	if err := writeValue(&text, doc); err != nil {
 		return nil, fmt.Errorf("%s: %w", l.at, err)
 	}
-	if err := protojson.Unmarshal([]byte(text.String()), l.rec); err != nil {
+	err := protojson.Unmarshal([]byte(text.String()), l.rec)
+	if err != nil {
 		_, why, _ := strings.Cut(strings.ReplaceAll(err.Error(), "\u00a0", " "), "): ") // after the place in the JSON
+		err = errors.New(why)
+	} else {
+		err = checkRecord(l.rec)
+	}
+	if err != nil {
 		fields := n.Content[1].Content
 		for i := 0; i < len(fields); i += 2 { // the line of the field, where the error names it
-			if key := fields[i].Value; strings.Contains(why, fmt.Sprintf("%q", key)) || strings.Contains(why, "."+key+" ") {
-				return nil, fmt.Errorf("%s: %s: %s", at(fields[i].Line), l.kind, why)
+			if key := fields[i].Value; strings.HasPrefix(err.Error(), key+":") || strings.Contains(err.Error(), fmt.Sprintf("%q", key)) || strings.Contains(err.Error(), "."+key+" ") {
+				return nil, fmt.Errorf("%s: %s: %w", at(fields[i].Line), l.kind, err)
 			}
 		}
-		return nil, fmt.Errorf("%s: %s: %s", l.at, l.kind, why)
+		return nil, fmt.Errorf("%s: %s: %w", l.at, l.kind, err)
 	}
 	if l.id, l.refs = namesIn(l.rec, project); strings.TrimPrefix(l.id, project+"/") == "" {
 		return nil, fmt.Errorf("%s: a %s without an id", l.at, l.kind)
 	}
 	return l, nil
+}
+
+// checkRecord says which field of a record breaks a rule of the API. A node would refuse all records of the request for it.
+func checkRecord(rec *pb.ConfigRecord) error {
+	var v *protovalidate.ValidationError
+	if err := protovalidate.Validate(rec); err == nil || !errors.As(err, &v) || len(v.Violations) == 0 {
+		return err
+	}
+	first := v.Violations[0].Proto
+	path := protovalidate.FieldPathString(first.GetField())
+	text := strings.TrimPrefix(cmp.Or(first.GetMessage(), "breaks the rule "+first.GetRuleId()), path+": ")
+	_, field, _ := strings.Cut(path, ".")
+	return fmt.Errorf("%s: %s", field, text)
 }
 
 // fieldOf is the value of a mapping's key, which is there.
@@ -337,96 +357,20 @@ func groupsOf(lines []*planLine) [][]*planLine {
 
 // apply brings the records to the node, group by group, and prints what became of them.
 func (a *app) apply(ctx context.Context, n *node, lines []*planLine, project string, dry bool) error {
-	tally := &applyTally{a: a, dry: dry, count: map[pb.ApplyOutcome]int{}}
-	made := map[string]bool{}
+	tally := newTally(a, dry)
 	for _, group := range groupsOf(lines) {
-		r := &pb.ApplyRequest{Project: project, DryRun: dry}
-		plan := map[string]bool{}
-		for _, l := range group {
-			r.Records = append(r.Records, l.rec)
-			for _, ref := range l.refs {
-				if made[ref] {
-					plan[ref] = true
-				}
-			}
-		}
-		r.Planned = slices.Sorted(maps.Keys(plan))
-		res, err := n.bulk.Apply(ctx, req(r))
-		if err != nil {
-			return fmt.Errorf("%s: %w", group[0].at, err)
-		}
-		for i, x := range res.Msg.Results {
-			if dry && x.Outcome == pb.ApplyOutcome_APPLY_OUTCOME_CREATED {
-				made[x.Kind+"/"+x.Id] = true
-			}
+		results, err := tally.group(ctx, n, project, group, false)
+		for i, x := range results {
 			if err := tally.add(x, group[i].at); err != nil {
 				return err
 			}
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", group[len(results)].at, err)
 		}
 		if tally.count[pb.ApplyOutcome_APPLY_OUTCOME_REFUSED] > 0 && !dry {
 			break
 		}
 	}
 	return tally.end(len(lines))
-}
-
-// applyTally prints results and counts them.
-type applyTally struct {
-	a     *app
-	dry   bool
-	count map[pb.ApplyOutcome]int
-	total int
-}
-
-var outcomeWords = map[pb.ApplyOutcome]string{pb.ApplyOutcome_APPLY_OUTCOME_CREATED: "created", pb.ApplyOutcome_APPLY_OUTCOME_CHANGED: "changed",
-	pb.ApplyOutcome_APPLY_OUTCOME_UNCHANGED: "unchanged", pb.ApplyOutcome_APPLY_OUTCOME_REFUSED: "refused", pb.ApplyOutcome_APPLY_OUTCOME_LEFT: "left"}
-
-func (t *applyTally) add(x *pb.ApplyResult, at string) error {
-	t.count[x.Outcome]++
-	t.total++
-	a := t.a
-	if !a.table() {
-		return a.line(x, nil)
-	}
-	name := x.Kind + " " + bare(x.Id)
-	switch x.Outcome {
-	case pb.ApplyOutcome_APPLY_OUTCOME_CREATED:
-		a.printf("+ %s\n", printable(name))
-	case pb.ApplyOutcome_APPLY_OUTCOME_CHANGED:
-		a.printf("~ %s\n", printable(name))
-		for _, c := range x.Changes {
-			a.printf("    %s: %s -> %s\n", printable(c.Field), printable(dash(c.Old)), printable(dash(c.New)))
-		}
-	case pb.ApplyOutcome_APPLY_OUTCOME_REFUSED:
-		a.printf("! %s (%s): %s\n", printable(name), at, printable(x.Error))
-	}
-	return nil
-}
-
-// end prints the sum.
-func (t *applyTally) end(of int) error {
-	var parts []string
-	for _, o := range []pb.ApplyOutcome{pb.ApplyOutcome_APPLY_OUTCOME_CREATED, pb.ApplyOutcome_APPLY_OUTCOME_CHANGED,
-		pb.ApplyOutcome_APPLY_OUTCOME_UNCHANGED, pb.ApplyOutcome_APPLY_OUTCOME_REFUSED, pb.ApplyOutcome_APPLY_OUTCOME_LEFT} {
-		if n := t.count[o]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, outcomeWords[o]))
-		}
-	}
-	if rest := of - t.total; rest > 0 {
-		parts = append(parts, fmt.Sprintf("%d not tried", rest))
-	}
-	sum := strings.Join(parts, ", ")
-	if sum == "" {
-		sum = "there is no record"
-	}
-	if t.dry {
-		sum = "dry run, nothing is committed: " + sum
-	}
-	if t.a.table() {
-		t.a.printf("%s\n", sum)
-	}
-	if n := t.count[pb.ApplyOutcome_APPLY_OUTCOME_REFUSED]; n > 0 {
-		return fmt.Errorf("%d of %d records refused", n, of)
-	}
-	return nil
 }

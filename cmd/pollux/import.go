@@ -115,7 +115,7 @@ func (a *app) importList(ctx context.Context, n *node, in io.Reader, name string
 	if err != nil {
 		return err
 	}
-	tally := &applyTally{a: a, dry: dry, count: map[pb.ApplyOutcome]int{}}
+	tally := newTally(a, dry)
 	last := time.Now()
 	var group []*planLine
 	send := func() error {
@@ -173,18 +173,14 @@ func (a *app) importList(ctx context.Context, n *node, in io.Reader, name string
 
 // importGroup has the node make records.
 func importGroup(ctx context.Context, a *app, n *node, group []*planLine, tally *applyTally, project string, dry bool) error {
-	r := &pb.ApplyRequest{Project: project, DryRun: dry, Each: true}
-	for _, l := range group {
-		r.Records = append(r.Records, l.rec)
-	}
-	res, err := n.bulk.Apply(ctx, req(r))
-	if err != nil {
-		return fmt.Errorf("%s: %w; the %d lines before it are done", group[0].at, err, tally.total)
-	}
-	for i, x := range res.Msg.Results {
+	results, err := tally.group(ctx, n, project, group, true)
+	for i, x := range results {
 		if err := a.imported(x, tally, group[i].at, dry); err != nil {
 			return err
 		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w; the %d lines before it are done", group[len(results)].at, err, tally.total)
 	}
 	return nil
 }
@@ -253,6 +249,9 @@ func (x *listItem) record(k listKind) (*pb.ConfigRecord, error) {
 		if !filled[c] && first == nil {
 			first = fmt.Errorf("%s is empty", c)
 		}
+	}
+	if first == nil {
+		first = checkRecord(rec)
 	}
 	return rec, first
 }

@@ -1,6 +1,7 @@
 import { useCallback, useRef, useState } from "react";
 
 import { bulk } from "../../api/client";
+import { infoOf } from "../../api/errors";
 import { ApplyOutcome, type ApplyResult } from "../../gen/pollux/v1/bulk_pb";
 import { giveAliases } from "./aliases";
 import { groups, type Plan, type PlanLine } from "./plan";
@@ -38,10 +39,20 @@ export function useApply(onEnd: () => unknown) {
       tell({});
       const made = new Set<string>();
       try {
-        for (const group of groups(plan.lines)) {
+        const todo = groups(plan.lines);
+        while (todo.length > 0) {
+          const group = todo.shift() ?? [];
           const planned = [...new Set(group.flatMap((l) => l.refs).filter((r) => made.has(r)))];
           const request = { project, dryRun: dry, each: plan.list !== undefined, planned, records: group.map((l) => l.record) };
-          const results = plan.list === "alias" ? await giveAliases(group, project, dry, own.signal) : (await bulk.apply(request, { signal: own.signal })).results;
+          let results: ApplyResult[];
+          try {
+            results = plan.list === "alias" ? await giveAliases(group, project, dry, own.signal) : (await bulk.apply(request, { signal: own.signal })).results;
+          } catch (error) {
+            const half = group.length >> 1;
+            if (half === 0 || infoOf(error)?.reason !== "too_large") throw error;
+            todo.unshift(group.slice(0, half), group.slice(half)); // it is too much for one request, or for one transaction
+            continue;
+          }
           results.forEach((result, i) => {
             if (dry && result.outcome === ApplyOutcome.CREATED) made.add(`${result.kind}/${result.id}`);
             const line = group[i];
