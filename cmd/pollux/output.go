@@ -108,14 +108,14 @@ func (a *app) yamlNode(doc *yaml.Node) error {
 func nodeOf(text []byte) (*yaml.Node, error) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
-	n, err := readNode(dec)
+	n, err := readNode(dec, false)
 	if err != nil {
 		return nil, fmt.Errorf("encode: %w", err)
 	}
 	return n, nil
 }
 
-func readNode(dec *json.Decoder) (*yaml.Node, error) {
+func readNode(dec *json.Decoder, name bool) (*yaml.Node, error) {
 	token, err := dec.Token()
 	if err != nil {
 		return nil, err
@@ -127,7 +127,7 @@ func readNode(dec *json.Decoder) (*yaml.Node, error) {
 			n.Kind = yaml.MappingNode
 		}
 		for dec.More() { // in an object names and values by turns
-			c, err := readNode(dec)
+			c, err := readNode(dec, v == '{' && len(n.Content)%2 == 0)
 			if err != nil {
 				return nil, err
 			}
@@ -136,7 +136,7 @@ func readNode(dec *json.Decoder) (*yaml.Node, error) {
 		_, err := dec.Token()
 		return n, err
 	case string:
-		return textNode(v), nil
+		return textNode(v, name), nil
 	case json.Number:
 		return &yaml.Node{Kind: yaml.ScalarNode, Value: v.String()}, nil
 	}
@@ -146,10 +146,12 @@ func readNode(dec *json.Decoder) (*yaml.Node, error) {
 // oldBooleans are no strings to readers of YAML 1.1: a property that is "on" must not become true.
 var oldBooleans = []string{"on", "off", "yes", "no", "y", "n"}
 
-// textNode is a text, in quotes where it would be read as something else. Of what YAML takes for ends of lines only \n is one.
-func textNode(text string) *yaml.Node {
+// textNode is a text, in quotes where it would be read as something else: as what YAML merges, as an end of a line that is none, as an indentation.
+// name: it is that of a value, which is not to be several lines.
+func textNode(text string, name bool) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text}
-	if slices.Contains(oldBooleans, strings.ToLower(text)) || strings.ContainsAny(text, "\r\u0085\u2028\u2029") {
+	if slices.Contains(oldBooleans, strings.ToLower(text)) || text == "<<" || strings.ContainsAny(text, "\r\u0085\u2028\u2029") ||
+		strings.Contains(text, "\n") && (name || strings.TrimLeft(text, " \t\n") != text) {
 		n.Style = yaml.DoubleQuotedStyle
 	}
 	return n
