@@ -251,6 +251,6 @@ func Fit(s *scenario.Scenario, thing string) {
 	}
 	s.Fit(func(property string) (scenario.Place, bool) {
 		path, convert, ok := m.Sent(property)
-		return scenario.Place{Path: path, Convert: convert}, ok
+		return scenario.Place{Path: path, Convert: convert, Text: ok && m.Property(property).Type == "string"}, ok
 	})
 }

@@ -53,7 +53,7 @@ func ReadCSV(r io.Reader) (map[string][]Key, error) {
 		last = at
 		for i, cell := range cells[1:] {
 			if cell != "" {
-				out[names[i+1]] = append(out[names[i+1]], Key{At: at - begin, Value: csvValue(cell)})
+				out[names[i+1]] = append(out[names[i+1]], Key{At: at - begin, Value: csvValue(cell), Text: cell})
 			}
 		}
 	}

@@ -115,6 +115,8 @@ type Value struct {
 type Key struct {
 	At    time.Duration
 	Value any
+	// Text is a recorded value as it was recorded.
+	Text string
 }
 
 // Interpolation between two keys.
@@ -427,10 +429,12 @@ func (s *Scenario) Recorded(values map[string][]Key) error {
 	return s.end()
 }
 
-// Place is where devices send a property, and how its value gets into the unit that they send; Convert nil: it is in that unit.
+// Place is where devices send a property, and how its value gets into the unit that they send; Convert nil: it is in that unit. Text: its values are
+// texts, whatever they look like.
 type Place struct {
 	Path    []string
 	Convert func(float64) float64
+	Text    bool
 }
 
 // Fit places the values for which the file gives no path as the twins' model says; ok is false of what it does not know. Recorded numbers are in the
@@ -438,15 +442,19 @@ type Place struct {
 func (s *Scenario) Fit(of func(property string) (p Place, ok bool)) {
 	for name, v := range s.Values {
 		p, ok := of(name)
-		if !ok || v.given || len(p.Path) == 0 {
+		if !ok {
 			continue
 		}
-		v.Path = p.Path
-		if !v.recorded || p.Convert == nil {
-			continue
+		placed := !v.given && len(p.Path) > 0
+		if placed {
+			v.Path = p.Path
 		}
 		for i, k := range v.Keys {
-			if x, ok := k.Value.(float64); ok {
+			switch x, number := k.Value.(float64); {
+			case !v.recorded:
+			case p.Text:
+				v.Keys[i].Value = k.Text
+			case number && placed && p.Convert != nil:
 				v.Keys[i].Value = p.Convert(x)
 			}
 		}

@@ -196,9 +196,9 @@ func TestRecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string][]scenario.Key{
-		"temp": {{At: 0, Value: 20.0}, {At: 20 * time.Second, Value: 30.0}},
-		"on":   {{At: 0, Value: true}, {At: 10 * time.Second, Value: false}},
-		"note": {{At: 10 * time.Second, Value: "door open"}},
+		"temp": {{At: 0, Value: 20.0, Text: "20"}, {At: 20 * time.Second, Value: 30.0, Text: "30"}},
+		"on":   {{At: 0, Value: true, Text: "true"}, {At: 10 * time.Second, Value: false, Text: "false"}},
+		"note": {{At: 10 * time.Second, Value: "door open", Text: "door open"}},
 	}
 	if !reflect.DeepEqual(keys, want) {
 		t.Errorf("%v", keys)
@@ -215,6 +215,27 @@ func TestRecorded(t *testing.T) {
 	}
 	if err := parse(t, "twins: [a]\nrecord: {csv: x}\nvalues: {none: {}}").Recorded(keys); err == nil || !strings.Contains(err.Error(), "/values/none/keys") {
 		t.Errorf("%v", err)
+	}
+}
+
+// What was recorded of a property that is text is played as text, whatever it looks like and wherever it goes.
+func TestRecordedTextsStayTexts(t *testing.T) {
+	keys, err := scenario.ReadCSV(strings.NewReader("time,code,level,state\n0,007,007,true\n1,1e3,2,12\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := parse(t, "twins: [a]\nevery: 1s\nrepeat: false\nrecord: {csv: x}\nvalues: {code: {path: c}}")
+	if err := s.Recorded(keys); err != nil {
+		t.Fatal(err)
+	}
+	s.Fit(func(name string) (scenario.Place, bool) {
+		return scenario.Place{Path: []string{"of", name}, Text: name != "level", Convert: func(x float64) float64 { return 2 * x }}, true
+	})
+	p := scenario.NewPlayer(s)
+	for i, want := range []string{`{"c":"007","of":{"level":14,"state":"true"}}`, `{"c":"1e3","of":{"level":4,"state":"12"}}`} {
+		if got, err := p.Message(0, time.Duration(i)*time.Second); err != nil || string(got) != want {
+			t.Errorf("%s, %v, want %s", got, err, want)
+		}
 	}
 }
 
