@@ -149,7 +149,7 @@ func (s *soak) publish(ctx context.Context, n *harness.Node, b *soakBroker) {
 	}
 }
 
-// harm kills nodes, has them stop in order and takes the server for history away, one after the other, until ctx ends.
+// harm kills nodes, has them sleep, has them stop in order and takes the server for history away, one after the other, until ctx ends.
 func (s *soak) harm(ctx context.Context) (faults []string) {
 	pause := func(d time.Duration) bool {
 		select {
@@ -168,7 +168,7 @@ func (s *soak) harm(ctx context.Context) (faults []string) {
 	}
 	for turn := 0; pause(between); turn++ {
 		n := s.c.Node(rand.IntN(3))
-		switch turn % 3 {
+		switch turn % 4 {
 		case 0:
 			did("kill -9 " + n.Name)
 			n.Kill()
@@ -177,6 +177,14 @@ func (s *soak) harm(ctx context.Context) (faults []string) {
 			s.history.stop(syscall.SIGTERM)
 			pause(between)
 			s.history.start()
+			continue
+		case 2:
+			// Longer than its lease: others have its twins when it wakes.
+			did("pause " + n.Name)
+			n.Pause()
+			pause(6 * time.Second)
+			n.Continue()
+			s.c.Settle(2 * time.Minute)
 			continue
 		default:
 			did("stop " + n.Name)
