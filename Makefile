@@ -110,7 +110,7 @@ SECONDS ?= 180
 chaos: build ## three nodes under load and harm for SECONDS=180, drawn from SEED=; prints what was done and checked
 	@POLLUX_BIN=$(CURDIR)/bin/pollux $(GO) test -count=1 -timeout 60m -run '^TestChaos$$' -v ./test/chaos -args -seed $(SEED) -seconds $(SECONDS)
 
-soak: build ## 2,000 devices at 2,000 messages a second for SECONDS=180 (an hour: 3600) while nodes and the history server die
+soak: build ## 2,000 devices at 2,000 messages a second for SECONDS=180 (an hour: 3600) while nodes, the history server and sinks fail
 	@POLLUX_BIN=$(CURDIR)/bin/pollux $(GO) test -count=1 -timeout 3h -run '^TestSoak$$' -v ./test -args -soak $(SECONDS)s
 
 bench: build ## measure: ours, floor, ratio; lines to build/bench.jsonl
