@@ -2,10 +2,12 @@ package rpc_test
 
 import (
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
 )
 
 // A key of one project finds the things of that project, by addresses that it can use.
@@ -52,4 +54,88 @@ func TestThingsAreThoseOfTheKey(t *testing.T) {
 			t.Errorf("%s: %d %s", path, a.status, a.text)
 		}
 	}
+}
+
+// unusual is a valid Thing Model with what few have.
+const unusual = `{"@context":["https://www.w3.org/2022/wot/td/v1.1",{"saref":"https://w3id.org/saref#","@language":"en"},"https://schema.example/ctx"],
+	"@type":["saref:Light","tm:ThingModel","saref:Sensor"],"title":"Lamp","titles":{"en":"Lamp","de":"Lampe"},"description":"Glows","descriptions":{"en":"Glows","de":"Leuchtet"},
+	"tm:optional":["/actions/fade","/properties/scene"],"version":{"model":"2.1.0"},"support":"mailto:help@lamp.example","saref:size":12345678901234567890,
+	"links":[{"rel":"license","href":"https://lamp.example/license","hreflang":["de","en"]},{"rel":"icon","href":"https://lamp.example/i.png","sizes":"16x16","type":"image/png"}],
+	"uriVariables":{"lang":{"type":"string","enum":["de","en"],"default":"de"}},"schemaDefinitions":{"fault":{"type":"object","properties":{"code":{"type":"integer"}}}},
+	"properties":{
+		"scene":{"@type":["saref:Scene"],"type":"string","enum":["day","night"],"titles":{"en":"Scene","de":"Szene"},"uriVariables":{"when":{"type":"integer","minimum":0}},"default":"day"},
+		"colour":{"type":"object","properties":{"h":{"type":"number","minimum":0,"maximum":360},"type":{"type":"string","const":"hsv"},
+			"extra":{"oneOf":[{"type":"string","maxLength":3},{"type":"array","items":{"type":"integer"},"minItems":1}]}},"required":["h"],"readOnly":true},
+		"matrix":{"type":"array","items":{"type":"array","items":{"type":["number","null"]}},"maxItems":4,"writeOnly":true},
+		"ratio":{"type":"number","unit":"%","multipleOf":0.5,"exclusiveMaximum":100.5,"readOnly":true},
+		"blob":{"type":"string","contentEncoding":"base64","contentMediaType":"image/png","readOnly":true}},
+	"actions":{"fade":{"@type":"saref:Fade","input":{"type":"object","properties":{"ms":{"type":"integer","minimum":0},"to":{"oneOf":[{"const":"off"},{"type":"number"}]}},"required":["ms"]},
+		"output":{"type":"null"},"safe":false,"idempotent":true,"uriVariables":{"dry":{"type":"boolean"}}},"reset":{}},
+	"events":{"fault":{"data":{"type":"object","properties":{"code":{"type":"integer"},"text":{"type":["string","null"]}}},"subscription":{"type":"integer"},"cancellation":{"type":"string"},
+		"dataResponse":{"type":"boolean"}},"tick":{}}}`
+
+// TestThingsGoRound: a model is handed out as it came, and the description of its twin makes a model with the same properties, actions and events.
+func TestThingsGoRound(t *testing.T) {
+	h, p := openHouse(t), fresh("round")
+	models := rpcv1.NewModelServiceClient(h.http(h.admin), h.url)
+	twin := func(name, thing string) (td, tm map[string]any) {
+		t.Helper()
+		if _, err := models.CreateModel(t.Context(), req(&pb.CreateModelRequest{Model: &pb.Model{Id: p + "/" + name, ThingJson: thing}})); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.twins(h.admin).CreateTwin(t.Context(), req(&pb.CreateTwinRequest{Twin: &pb.Twin{Id: p + "/of-" + name, Model: name}})); err != nil {
+			t.Fatal(err)
+		}
+		return h.document(t, p+"/of-"+name+"/td"), h.document(t, p+"/of-"+name+"/tm")
+	}
+	td, tm := twin("lamp", unusual)
+	want := decoded(t, strings.NewReplacer(`{"type":["number","null"]}`, `{"oneOf":[{"type":"number"},{"type":"null"}]}`,
+		`{"type":["string","null"]}`, `{"oneOf":[{"type":"string"},{"type":"null"}]}`).Replace(unusual))
+	if !reflect.DeepEqual(tm, want) {
+		t.Errorf("handed out: %v\nwant %v", tm, want)
+	}
+	text, err := json.Marshal(td)
+	if err != nil {
+		t.Fatal(err)
+	}
+	td2, tm2 := twin("again", string(text))
+	for _, kind := range []string{"properties", "actions", "events"} {
+		all, others := want[kind].(map[string]any), tm2[kind].(map[string]any)
+		for name, x := range all {
+			x, other := x.(map[string]any), others[name].(map[string]any)
+			delete(other, "observable") // which descriptions say of every twin
+			delete(other, "synchronous")
+			if !reflect.DeepEqual(other, x) {
+				t.Errorf("%s/%s: %v, want %v", kind, name, other, x)
+			}
+		}
+		if len(all) != len(others) || !reflect.DeepEqual(td2[kind], td[kind]) {
+			t.Errorf("%s: %v\nwant %v", kind, td2[kind], td[kind])
+		}
+	}
+	for _, kept := range []string{"@type", "descriptions", "support", "saref:size", "uriVariables", "schemaDefinitions"} {
+		if td[kept] == nil || !reflect.DeepEqual(td2[kept], td[kept]) {
+			t.Errorf("%s: %v, want %v", kept, td2[kept], td[kept])
+		}
+	}
+}
+
+// document reads one of a twin's documents; numbers keep their digits.
+func (h *house) document(t *testing.T, path string) map[string]any {
+	t.Helper()
+	a := h.rest(t, h.admin, "GET", "/v1/twins/"+path, "")
+	if a.status != 200 {
+		t.Fatalf("%s: %d %s", path, a.status, a.text)
+	}
+	return decoded(t, a.text)
+}
+
+func decoded(t *testing.T, text string) (doc map[string]any) {
+	t.Helper()
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	if err := d.Decode(&doc); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	return doc
 }
