@@ -190,7 +190,7 @@ func (t *twin) setProperty(c drivers.Change, v state.Value, at int64, to way) *s
 	if p == nil {
 		t.st.Properties = append(t.st.Properties, state.Property{Name: state.Intern(c.Property)})
 		p = &t.st.Properties[len(t.st.Properties)-1]
-	} else if p.Value.Equal(v) && p.Quality() == q && at/60_000 == p.Time()/60_000 {
+	} else if p.Value.Equal(v) && p.Quality() == q && at/60_000 == p.Time()/60_000 && !(to == everywhere && t.owesText(p.Name)) {
 		p.Stamp = state.At(max(p.Time(), at), q)
 		t.touched = true
 		return nil
@@ -203,8 +203,16 @@ func (t *twin) setProperty(c drivers.Change, v state.Value, at int64, to way) *s
 	}
 	told := p.Time() != 0 && p.Value.Equal(v)
 	p.Value, p.Stamp = v, state.At(at, q)
-	if _, number := v.Sample(); to == everywhere && (number || !told) { // the journal needs no text twice
+	switch _, number := v.Sample(); {
+	case to != everywhere:
+		if !number && !told {
+			t.oweText(p.Name)
+		}
+	case number || !told || t.owesText(p.Name): // the journal needs no text twice
 		t.sampleOf(c.Property, v, at)
+		if !number {
+			t.paidText(p.Name)
+		}
 	}
 	return p
 }

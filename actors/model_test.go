@@ -14,6 +14,7 @@ import (
 
 	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
 )
 
 // thing makes a Thing Model of its properties.
@@ -284,6 +285,38 @@ func TestFiltersOfAModel(t *testing.T) {
 	n.absorb("m", `{"contact":false}`, at+90_000)
 	if p := n.state("m").Properties["contact"]; p.Quality != pb.Quality_QUALITY_GOOD {
 		t.Errorf("at rest: %v", p)
+	}
+}
+
+// A text that a filter kept out of the journal gets there when it is told again: else the journal's last one would not be the twin's.
+func TestFilteredTextsGetToTheJournal(t *testing.T) {
+	n := newNode(t)
+	n.model("meter", thing("Meter", `"mode":{"type":"string","pollux:rate":0.1}`))
+	n.twin(`{"id":"m","model":"meter"}`)
+	at := time.Now().Truncate(time.Minute).UnixMilli() - 120_000
+	for _, x := range []struct {
+		after int64
+		mode  string
+	}{{0, "a"}, {5, "b"}, {15, "b"}, {30, "b"}, {41, "c"}, {45, "d"}, {46, "c"}, {60, "c"}} {
+		n.absorb("m", fmt.Sprintf(`{"mode":%q}`, x.mode), at+x.after*1000)
+	}
+	want, got := []string{`"a" 0`, `"b" 15`, `"c" 41`, `"c" 60`}, []string{}
+	until(t, "the journal has them", func() bool {
+		got = got[:0]
+		if _, err := n.store.ReadJournal(0, func(_ uint64, all []storage.JournalEntry) error {
+			for _, e := range all {
+				if e.Kind == "value" {
+					got = append(got, fmt.Sprint(string(e.Data), " ", (e.Time-at)/1000))
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return len(got) >= len(want)
+	})
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

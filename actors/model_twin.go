@@ -160,6 +160,24 @@ type sieve struct {
 	// sampled is when the last sample of a property with a rate went to history; flips are when it changed last.
 	sampled map[state.Name]int64
 	flips   map[state.Name][]int64
+	// owed are the properties whose text is in the state and, for a rate or flapping, not in the journal: it gets there when it is told again.
+	owed map[state.Name]bool
+}
+
+func (t *twin) owesText(name state.Name) bool { return t.sieve != nil && t.sieve.owed[name] }
+
+func (t *twin) oweText(name state.Name) {
+	s := t.sieved()
+	if s.owed == nil {
+		s.owed = map[state.Name]bool{}
+	}
+	s.owed[name] = true
+}
+
+func (t *twin) paidText(name state.Name) {
+	if t.sieve != nil {
+		delete(t.sieve.owed, name)
+	}
 }
 
 // proto gives the counts for the API.
