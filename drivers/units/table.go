@@ -64,13 +64,14 @@ var atoms = map[string]atom{
 	"[kn_i]":   of(1852.0/3600, false, length, 1, duration, -1),
 }
 
+// prefixes of UCUM. Those smaller than p are left out: who writes ft means feet, which are [ft_i].
 var prefixes = []struct {
 	code   string
 	factor float64
 	binary bool
 }{
 	{"Ki", 1 << 10, true}, {"Mi", 1 << 20, true}, {"Gi", 1 << 30, true}, {"Ti", 1 << 40, true},
-	{"da", 10, false}, {"T", 1e12, false}, {"G", 1e9, false}, {"M", 1e6, false}, {"k", 1e3, false}, {"h", 100, false},
+	{"da", 10, false}, {"E", 1e18, false}, {"P", 1e15, false}, {"T", 1e12, false}, {"G", 1e9, false}, {"M", 1e6, false}, {"k", 1e3, false}, {"h", 100, false},
 	{"d", 0.1, false}, {"c", 0.01, false}, {"m", 1e-3, false}, {"u", 1e-6, false}, {"n", 1e-9, false}, {"p", 1e-12, false},
 }
 
