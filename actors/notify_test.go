@@ -136,3 +136,31 @@ func TestApplyNotifiers(t *testing.T) {
 	sameLines(t, "another host", n.apply(&pb.ApplyRequest{Records: configs(t, strings.NewReplacer("hush", "***", "127.0.0.1:1", "evil:1").Replace(chat))}),
 		"refused notifier default/desk /notifier/secret")
 }
+
+// A notifier that is made anew counts nothing as dropped that the one before it had.
+func TestANotifierMadeAnewHasDroppedNothing(t *testing.T) {
+	n := newNode(t)
+	for range 2 {
+		n.notifier(&pb.Notifier{Id: "oncall", Kind: &pb.Notifier_Mqtt{Mqtt: &pb.MqttNotifier{Topic: "oncall"}}})
+		for range 3 {
+			if _, err := n.reg.Notify(ctx(t), &pb.Notification{Notifier: "oncall", Subject: "x"}, "test"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var s *pb.NotifierState
+		until(t, "all are sent", func() bool {
+			m, err := n.reg.Notifier(ctx(t), "oncall")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s = m.State
+			return s.Sent == 3
+		})
+		if s.Dropped > 0 || s.Failed > 0 {
+			t.Errorf("%v", s)
+		}
+		if err := n.reg.DeleteNotifier(ctx(t), "oncall"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -97,8 +98,33 @@ func (r *Registry) notifierRefs(m *pb.Notifier, _ planned) ([]storage.Guard, []s
 		return nil, nil, invalid("/notifier/id", "project %s has %d notifiers, which are as many as may be", ProjectOf(m.Id), n)
 	}
 	value, err := encode(want)
-	return []storage.Guard{{Table: topic.TableTopics, Key: want.Id, Revision: old.GetRevision()}},
-		[]storage.Write{{Table: topic.TableTopics, Key: want.Id, Value: value}}, err
+	if err != nil {
+		return nil, nil, err
+	}
+	writes := []storage.Write{{Table: topic.TableTopics, Key: want.Id, Value: value}}
+	if m.Revision == 0 {
+		begin, err := r.notifierBegins(m.Id)
+		if err != nil {
+			return nil, nil, err
+		}
+		writes = append(writes, begin...)
+	}
+	return []storage.Guard{{Table: topic.TableTopics, Key: want.Id, Revision: old.GetRevision()}}, writes, nil
+}
+
+// notifierBegins has a new notifier begin where its outbox does: that goes on with the offsets of one of the same name before, whose messages are
+// none that this one has missed.
+func (r *Registry) notifierBegins(id string) ([]storage.Write, error) {
+	rec, ok, err := r.store.Get(topic.TableTails, notify.OutboxOf(id))
+	if err != nil || !ok {
+		return nil, err
+	}
+	tail := &actorv1.TopicRecord{}
+	if err := proto.Unmarshal(rec.Value, tail); err != nil {
+		return nil, fmt.Errorf("outbox of notifier %s: %w", id, err)
+	}
+	value, err := proto.Marshal(&pb.NotifierState{Position: tail.First})
+	return []storage.Write{{Table: notify.TableStates, Key: id, Value: value, Quiet: true}}, err
 }
 
 // PutNotifier makes a notifier (revision 0) with its outbox, or replaces the one of the revision given.
