@@ -86,27 +86,61 @@ func aliasPrefix(req *pb.ListAliasesRequest) (string, error) {
 	return prefix, nil
 }
 
-// UpdateAlias takes an alias from its twin and gives it to another one. Where that fails the first one has it again.
+// UpdateAlias takes an alias from its twin and gives it to another one, in one transaction: there is no moment in which it is nobody's.
 func (r *Registry) UpdateAlias(ctx context.Context, project string, m *pb.NamedAlias) (*pb.NamedAlias, error) {
-	old, err := r.Alias(project, m.Alias)
+	from, to := "", within(project, m.Twin)
+	_, err := r.change(ctx, func() (*storage.Txn, error) {
+		old, err := r.Alias(project, m.Alias)
+		if err != nil || old.Twin == to {
+			return nil, err
+		}
+		from = old.Twin
+		taken, err := r.withAliases(ctx, project, from, func(all []*pb.Alias) []*pb.Alias { return without(all, m.Alias) })
+		if err != nil {
+			return nil, err
+		}
+		given, err := r.withAliases(ctx, project, to, func(all []*pb.Alias) []*pb.Alias { return append(all, m.Alias) })
+		if err != nil {
+			return nil, err
+		}
+		// It is guarded as it is, and written once.
+		key := aliasKey(project, m.Alias.Network, m.Alias.Key, m.Alias.Value)
+		guards := slices.DeleteFunc(append(taken.Guards, given.Guards...), func(g storage.Guard) bool { return g.Table == tableAliases && g.Key == key })
+		writes := slices.DeleteFunc(taken.Writes, func(w storage.Write) bool { return w.Table == tableAliases && w.Key == key })
+		return &storage.Txn{Guards: append(guards, storage.Guard{Table: tableAliases, Key: key, Revision: old.Revision}), Writes: append(writes, given.Writes...)}, nil
+	}, func(*storage.GuardError) error { return nil })
+	if err != nil {
+		return nil, fmt.Errorf("update alias %s: %w", aliasText(m.Alias), err)
+	}
+	if from != "" {
+		r.e.noticed(from)
+		r.e.noticed(to)
+	}
+	return r.Alias(project, m.Alias)
+}
+
+// withAliases makes the transaction that changes the aliases of a twin.
+func (r *Registry) withAliases(ctx context.Context, project, twin string, change func([]*pb.Alias) []*pb.Alias) (*storage.Txn, error) {
+	old, err := get(r.store, tableTwins, twin, &pb.Twin{})
 	if err != nil {
 		return nil, err
 	}
-	if old.Twin == within(project, m.Twin) {
-		return old, nil
+	if ProjectOf(old.Id) != project {
+		return nil, invalid("/named/twin", "%s is in another project than %s", old.Id, project)
 	}
-	if _, err := r.GetTwin(within(project, m.Twin)); err != nil {
-		return nil, err
-	}
-	if err := r.DeleteAlias(ctx, project, m.Alias); err != nil {
-		return nil, err
-	}
-	made, err := r.CreateAlias(ctx, project, m)
+	at, err := r.e.placeOf(old.Id)
 	if err != nil {
-		_, back := r.CreateAlias(ctx, project, old)
-		return nil, errors.Join(err, back)
+		return nil, err
 	}
-	return made, nil
+	now := r.present(proto.Clone(old).(*pb.Twin))
+	now.Aliases = change(now.Aliases)
+	_, txn, err := r.replacement(ctx, now, old, at, at.class, nil)
+	return txn, err
+}
+
+// without leaves an alias out.
+func without(all []*pb.Alias, a *pb.Alias) []*pb.Alias {
+	return slices.DeleteFunc(all, func(x *pb.Alias) bool { return proto.Equal(x, a) })
 }
 
 // DeleteAlias takes an alias from its twin.
@@ -115,9 +149,7 @@ func (r *Registry) DeleteAlias(ctx context.Context, project string, a *pb.Alias)
 	if err != nil {
 		return err
 	}
-	return r.changeAliases(ctx, project, old.Twin, func(all []*pb.Alias) []*pb.Alias {
-		return slices.DeleteFunc(all, func(x *pb.Alias) bool { return proto.Equal(x, a) })
-	})
+	return r.changeAliases(ctx, project, old.Twin, func(all []*pb.Alias) []*pb.Alias { return without(all, a) })
 }
 
 // changeAliases changes those of a twin, and tries again where somebody else changes the twin.
