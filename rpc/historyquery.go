@@ -217,7 +217,7 @@ func fillGaps(values []float64, fill string) {
 // qualities notes at raw samples, oldest first, the quality that the journal has of them, since the start of the range: they may be a page of it.
 func (t *twinService) qualities(ctx context.Context, q *history.Query, samples []*pb.Sample) error {
 	first := samples[0].Time.AsTime().UnixMilli()
-	jq := journal.Query{Project: q.Project, Twin: q.Twin, Kinds: []string{"quality"}, Names: []string{q.Property}, Start: q.Start.UnixMilli(), End: first,
+	jq := journal.Query{Project: q.Project, Twin: q.Twin, Kinds: []string{"quality"}, Names: []string{q.Property}, Start: min(q.Start.UnixMilli(), first), End: first,
 		Newest: true, Limit: 1}
 	page, err := t.s.o.Journal.List(ctx, jq)
 	if err != nil {

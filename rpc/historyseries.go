@@ -42,6 +42,9 @@ func (h *historyService) QuerySeries(ctx context.Context, r *connect.Request[pb.
 			return p.history.QuerySeries(ctx, connect.NewRequest(r.Msg))
 		})
 	}
+	if len(r.Msg.GroupBy) > 0 && r.Msg.PageToken != "" {
+		return nil, invalid("page_token", "groups come whole: there is one page")
+	}
 	page, err := seriesPosition(r.Msg.PageToken, time.Now())
 	if err != nil {
 		return nil, err
@@ -119,8 +122,6 @@ func seriesQuery(m *pb.QuerySeriesRequest, now time.Time) (history.SeriesQuery, 
 		return q, invalid("end", "is before start")
 	case len(m.GroupBy) == 0 && m.GroupAggregate != "":
 		return q, invalid("group_aggregate", "needs group_by")
-	case len(m.GroupBy) > 0 && m.PageToken != "":
-		return q, invalid("page_token", "groups come whole: there is one page")
 	}
 	steps := q.End.Sub(start)/q.Step + 1
 	if steps > history.MaxLimit {
