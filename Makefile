@@ -95,7 +95,7 @@ test: build test/peers/node_modules/.package-lock.json ## every test, with the r
 	@mkdir -p build && rm -f build/flaky.txt
 	@CGO_ENABLED=1 POLLUX_BIN=$(CURDIR)/bin/pollux GORACE=atexit_sleep_ms=0 $(TOOL) gotestsum --format pkgname-and-test-fails \
 		--rerun-fails=2 --rerun-fails-max-failures=10 --rerun-fails-abort-on-data-race --rerun-fails-report=build/flaky.txt \
-		--packages="./actors ./test ./test/chaos ./rpc ./cmd/pollux ./..." -- -race -vet=off -timeout 40m
+		--packages="./actors ./test ./test/chaos ./rpc ./cmd/pollux ./..." -- -race -vet=off -p 3 -timeout 40m
 	@if [ -s build/flaky.txt ]; then echo "passed only when tried again, to be mended:"; cat build/flaky.txt; fi
 	@echo "testing the console without a browser"
 	@cd web && npm test --silent
