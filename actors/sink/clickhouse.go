@@ -24,7 +24,7 @@ func checkClickHouse(u *place) error {
 }
 
 // clickHouse inserts batches over ClickHouse's HTTP interface. Where there is no table it makes one, whose engine folds what came twice
-// (same topic and offset) into one.
+// (same topic, offset and id) into one.
 type clickHouse struct {
 	http         *http.Client
 	url          string
@@ -58,7 +58,7 @@ func openClickHouse(ctx context.Context, u *place, _ *Options, _ string) (Target
 		c.url = strings.Replace(c.url, "http:", "https:", 1)
 	}
 	err := c.run(ctx, "CREATE TABLE IF NOT EXISTS "+c.table+" ("+clickHouseColumns+
-		") ENGINE = ReplacingMergeTree PARTITION BY toYYYYMM(time) ORDER BY (topic, twin, name, time, offset)", nil)
+		") ENGINE = ReplacingMergeTree PARTITION BY toYYYYMM(time) ORDER BY (topic, twin, name, time, offset, id)", nil)
 	if err != nil {
 		c.Close()
 		return nil, err

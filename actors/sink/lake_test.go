@@ -189,13 +189,13 @@ func TestS3(t *testing.T) {
 // none; also where another owner goes on, to which what was on its way is not there any more, and is counted; and where offsets begin from one
 // again, as in an older backup.
 func TestTopicMadeAnew(t *testing.T) {
-	t.Run("one owner", func(t *testing.T) { testTopicMadeAnew(t, false, false, 70, 71) })
-	t.Run("another owner", func(t *testing.T) { testTopicMadeAnew(t, true, false, 50, 71) })
-	t.Run("older offsets", func(t *testing.T) { testTopicMadeAnew(t, false, true, 70, 11) })
-	t.Run("older offsets and another owner", func(t *testing.T) { testTopicMadeAnew(t, true, true, 50, 11) })
+	t.Run("one owner", func(t *testing.T) { testTopicMadeAnew(t, false, false, 71) })
+	t.Run("another owner", func(t *testing.T) { testTopicMadeAnew(t, true, false, 71) })
+	t.Run("older offsets", func(t *testing.T) { testTopicMadeAnew(t, false, true, 11) })
+	t.Run("older offsets and another owner", func(t *testing.T) { testTopicMadeAnew(t, true, true, 11) })
 }
 
-func testTopicMadeAnew(t *testing.T, another, older bool, want int, position uint64) {
+func testTopicMadeAnew(t *testing.T, another, older bool, position uint64) {
 	r := newRig(t)
 	var down atomic.Bool
 	endpoint, c := newS3(t, func(s3 http.Handler) http.Handler {
@@ -215,6 +215,10 @@ func testTopicMadeAnew(t *testing.T, another, older bool, want int, position uin
 	down.Store(true)
 	r.days(40, 20)
 	r.until("default/lake", "the next are not", func(s *pb.SinkState) bool { return s.Failures > 0 && s.Until > 41 })
+	want := 50
+	if !another { // it has the batch that it has begun, which is not all of the 20 on a slow machine
+		want += int(r.state("default/lake").Until - 41)
+	}
 	r.drop()
 	if older {
 		r.commit(storage.Write{Table: topic.TableTails, Key: changes})

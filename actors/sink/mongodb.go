@@ -1,7 +1,6 @@
 package sink
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -35,7 +34,8 @@ func checkMongo(u *place) error {
 	return err
 }
 
-// mongoDB puts documents into a collection, whose _id is the message's topic and offset: one that comes twice is there once.
+// mongoDB puts documents into a collection, whose _id is the message's topic, its offset and when it was published: one that comes twice is
+// there once, and one whose offset is given again, as after an older backup was put back, is another one.
 type mongoDB struct {
 	client *mongo.Client
 	into   *mongo.Collection
@@ -93,11 +93,11 @@ func (m *mongoDB) Deliver(ctx context.Context, b *Batch) error {
 	}
 	_, err := m.into.InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
 	if there := duplicatesOf(err); len(there) > 0 {
-		again := make([]bson.Raw, len(there))
+		ids := make(bson.A, len(there))
 		for i, at := range there {
-			again[i] = docs[at]
+			ids[i] = docs[at].Lookup("_id")
 		}
-		err = m.replace(ctx, again)
+		err = m.known(ctx, ids)
 	}
 	switch {
 	case err == nil:
@@ -111,7 +111,8 @@ func (m *mongoDB) Deliver(ctx context.Context, b *Batch) error {
 // documentOf is a message as a document; the same whenever it is made.
 func documentOf(topic string, msg *pb.TopicMessage) (bson.Raw, error) {
 	s := saidOf(msg)
-	doc := bson.D{{Key: "_id", Value: fmt.Sprintf("%s/%016d", topic, msg.Offset)}, {Key: "topic", Value: topic}, {Key: "offset", Value: int64(msg.Offset)},
+	id := fmt.Sprintf("%s/%016d/%d", topic, msg.Offset, msg.PublishTime.AsTime().UnixMilli())
+	doc := bson.D{{Key: "_id", Value: id}, {Key: "topic", Value: topic}, {Key: "offset", Value: int64(msg.Offset)},
 		{Key: "time", Value: timeOf(msg)}, {Key: "key", Value: msg.Key}, {Key: "id", Value: msg.Id}}
 	if s.twin != "" {
 		doc = append(doc, bson.E{Key: "twin", Value: s.twin}, bson.E{Key: "kind", Value: s.kind}, bson.E{Key: "name", Value: s.name})
@@ -146,38 +147,13 @@ func duplicatesOf(err error) (there []int) {
 	return there
 }
 
-// replace brings documents whose ids there are: those that came before and are the same are left as they are. Others are of what an older backup,
-// put back, does not have. Where no document has the id, the collection has an index of its own that does not take this one.
-func (m *mongoDB) replace(ctx context.Context, docs []bson.Raw) error {
-	ids := make(bson.A, len(docs))
-	for i, doc := range docs {
-		ids[i] = doc.Lookup("_id").StringValue()
+// known says whether there are documents with all of the ids: they came before. Where there is none with one of them, the collection has an index of
+// its own that does not take that one.
+func (m *mongoDB) known(ctx context.Context, ids bson.A) error {
+	n, err := m.into.CountDocuments(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
+	if err == nil && n < int64(len(ids)) {
+		err = fmt.Errorf("%w: an index of the collection has what is to be unique already", ErrRefused)
 	}
-	cur, err := m.into.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
-	if err != nil {
-		return err
-	}
-	defer cur.Close(ctx)
-	have := map[any]bson.Raw{}
-	for cur.Next(ctx) {
-		have[cur.Current.Lookup("_id").StringValue()] = slices.Clone(cur.Current)
-	}
-	if err := cur.Err(); err != nil {
-		return err
-	}
-	var writes []mongo.WriteModel
-	for i, doc := range docs {
-		switch old, ok := have[ids[i]]; {
-		case !ok:
-			return fmt.Errorf("%w: an index of the collection has what is to be unique already", ErrRefused)
-		case !bytes.Equal(old, doc):
-			writes = append(writes, mongo.NewReplaceOneModel().SetFilter(bson.D{{Key: "_id", Value: ids[i]}}).SetReplacement(doc).SetUpsert(true))
-		}
-	}
-	if len(writes) == 0 {
-		return nil
-	}
-	_, err = m.into.BulkWrite(ctx, writes, options.BulkWrite().SetOrdered(false))
 	return err
 }
 

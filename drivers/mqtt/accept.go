@@ -88,10 +88,13 @@ func (b *Broker) farewell(s *session, err error) {
 	s.shut()
 	in := s.inbox
 	b.leaveInbox(s, in)
-	reason := s.finish(err)
+	reason, left := s.finish(err)
 	if s.established.Load() {
 		s.awaitReceived(in)
 		s.part(err == nil)
+	}
+	for _, o := range left {
+		b.passOn(o, func(error) {})
 	}
 	b.mu.Lock()
 	delete(b.conns, s)

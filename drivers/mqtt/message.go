@@ -69,6 +69,8 @@ type outgoing struct {
 	qos         byte
 	retain, dup bool
 	identifiers []int
+	// share is the shared subscription that the client has it by; empty: none.
+	share string
 	// key of its record in the client's queue; empty: none.
 	key string
 	// id of a message of QoS 2 that was sent before; 0: none yet.
@@ -79,7 +81,7 @@ type outgoing struct {
 
 func outgoingOf(r *actorv1.MqttMessage, key string) *outgoing {
 	m := messageOf(r)
-	o := &outgoing{m: m, qos: m.qos, retain: m.retain, key: key, id: uint16(r.PacketId), dup: r.PacketId > 0}
+	o := &outgoing{m: m, qos: m.qos, retain: m.retain, share: r.Share, key: key, id: uint16(r.PacketId), dup: r.PacketId > 0}
 	for _, n := range r.Identifiers {
 		o.identifiers = append(o.identifiers, int(n))
 	}
@@ -89,7 +91,7 @@ func outgoingOf(r *actorv1.MqttMessage, key string) *outgoing {
 // record is what the client's queue keeps of it.
 func (o *outgoing) record() *actorv1.MqttMessage {
 	r := o.m.record()
-	r.Qos, r.Retain, r.PacketId = uint32(o.qos), o.retain, uint32(o.id)
+	r.Qos, r.Retain, r.PacketId, r.Share = uint32(o.qos), o.retain, uint32(o.id), o.share
 	for _, n := range o.identifiers {
 		r.Identifiers = append(r.Identifiers, uint32(n))
 	}

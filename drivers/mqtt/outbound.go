@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/mochi-mqtt/server/v2/packets"
@@ -22,28 +23,29 @@ type flight struct {
 func (s *session) window() int { return min(s.receiveMax, s.b.limits.OutboundUnacked) }
 
 // send queues a message for the client's socket, by its receive maximum. It does not block. What is in the client's queue and
-// does not go now is read from there later; other messages of QoS 1 and 2 wait in bounds.
-func (s *session) send(o *outgoing) {
+// does not go now is read from there later; other messages of QoS 1 and 2 wait in bounds. False: one of a shared subscription is not for this client,
+// who has no room for it or is about to go.
+func (s *session) send(o *outgoing) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sendLocked(o)
+	return s.sendLocked(o)
 }
 
-func (s *session) sendLocked(o *outgoing) {
+func (s *session) sendLocked(o *outgoing) bool {
 	switch {
 	case s.closing:
-		return
+		return false
 	case o.m.expired() && o.id == 0: // of QoS 2 that was sent: the client may have it, and goes by its id
 		s.b.stats.expired.Inc()
 		s.dropLocked(o)
-		return
+		return true
 	}
 	size := o.m.size()
 	full := len(s.out)+s.waitingBytes > 0 &&
 		(len(s.out)+s.waitingBytes+size > s.b.limits.OutboundBytes || s.b.outbound.Load() > int64(s.b.limits.OutboundTotal))
 	switch {
 	case o.qos == 0 && full:
-		s.b.stats.droppedOut.Inc()
+		return s.noRoom(o)
 	case o.qos == 0:
 		s.writeLocked(o)
 	case o.key != "" && (full || len(s.flights) >= s.window() || len(s.waiting) > 0):
@@ -51,10 +53,10 @@ func (s *session) sendLocked(o *outgoing) {
 		delete(s.keys, o.key)
 	case full && o.key == "":
 		s.tooSlow()
+		return false
 	case len(s.flights) >= s.window() || len(s.waiting) > 0:
 		if len(s.waiting) >= s.b.limits.OutboundUnacked {
-			s.b.stats.droppedOut.Inc()
-			return
+			return s.noRoom(o)
 		}
 		s.waiting = append(s.waiting, o)
 		s.waitingBytes += size
@@ -62,6 +64,15 @@ func (s *session) sendLocked(o *outgoing) {
 	default:
 		s.flyLocked(o)
 	}
+	return true
+}
+
+// noRoom counts what the client does not get. Of a shared subscription another member may.
+func (s *session) noRoom(o *outgoing) bool {
+	if o.share == "" {
+		s.b.stats.droppedOut.Inc()
+	}
+	return false
 }
 
 // flyLocked gives the message an id and sends it: of QoS 2 out of the queue when the id is in its record.
@@ -215,6 +226,25 @@ func (s *session) landLocked(id uint16, f *flight) {
 		s.catchUpLocked()
 	}
 }
+
+// orphansLocked are messages of shared subscriptions that are in no queue, and that the client has not acknowledged as it goes: other members get those that
+// it was not sent, and those of QoS 1 (MQTT 5, 4.8.2).
+func (s *session) orphansLocked() (left []*outgoing) {
+	for _, id := range slices.Sorted(maps.Keys(s.flights)) {
+		if o := s.flights[id].o; o.key == "" && o.othersMay() {
+			left = append(left, o)
+		}
+	}
+	for _, o := range s.waiting {
+		if o.key == "" && o.othersMay() {
+			left = append(left, o)
+		}
+	}
+	return left
+}
+
+// othersMay says whether other members of a shared subscription are to get what this one did not acknowledge.
+func (o *outgoing) othersMay() bool { return o.share != "" && (o.qos == 1 || o.id == 0) }
 
 // freeOutboundLocked forgets what waits for the client; what is in its queue stays there.
 func (s *session) freeOutboundLocked() {

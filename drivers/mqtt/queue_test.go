@@ -83,3 +83,71 @@ func TestWhatANodeWasNotToldOfDoesNotWaitForAPause(t *testing.T) {
 		t.Fatalf("got %+v", pk)
 	}
 }
+
+// What a member of a shared subscription leaves as it goes for good the others get: what it has not acknowledged with QoS 1, and what it was not sent at all.
+func TestASharedSubscriptionPassesOnWhatAMemberLeaves(t *testing.T) {
+	for name, session := range map[string]func(*packets.Packet){"its connection": nil, "its session": stay} {
+		t.Run(name, func(t *testing.T) { passesOn(t, session) })
+	}
+}
+
+func passesOn(t *testing.T, session func(*packets.Packet)) {
+	b := start(t, &desk{forget: true}, func(o *Options) { o.Limits.OutboundUnacked = 3 })
+	goes, stays := join(t, b, 5, "goes", session), join(t, b, 5, "stays", nil)
+	goes.subscribe(1, 2, "$share/g/t/#")
+	pub := join(t, b, 5, "pub", nil)
+	// One of QoS 2 and two of QoS 1 are on their way to it; three more wait.
+	for i := range 6 {
+		qos := byte(1)
+		if i == 0 {
+			qos = 2
+		}
+		pub.publish("t/x", fmt.Sprint(i), qos, uint16(i+1))
+		pub.next()
+		if i < 3 {
+			goes.expect(packets.Publish)
+		}
+	}
+	stays.subscribe(1, 1, "$share/g/t/#")
+	if session == nil {
+		goes.conn.Close()
+	} else {
+		goes.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Disconnect}, Properties: packets.Properties{SessionExpiryIntervalFlag: true}})
+	}
+	for _, want := range []string{"1", "2", "3", "4", "5"} {
+		pk := stays.expect(packets.Publish)
+		if string(pk.Payload) != want {
+			t.Fatalf("got %q, want %s", pk.Payload, want)
+		}
+		stays.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: pk.PacketID})
+	}
+	stays.silent()
+	eventually(t, "nothing is in a queue", func() bool { return stored(t, b, TableQueue) == 0 })
+	if n := b.Stats(); n.DroppedQueue+n.DroppedOut != 0 {
+		t.Fatalf("stats %+v", n)
+	}
+}
+
+// A member that has no room does not cost the others' messages either.
+func TestASharedSubscriptionPassesByAMemberWithoutRoom(t *testing.T) {
+	b := start(t, &desk{forget: true}, func(o *Options) { o.Limits.OutboundUnacked = 2 })
+	full, works := join(t, b, 4, "full", nil), join(t, b, 4, "works", nil)
+	full.subscribe(1, 1, "$share/g/t")
+	works.subscribe(1, 1, "$share/g/t")
+	pub := join(t, b, 4, "pub", nil)
+	for i := range 30 {
+		pub.publish("t", fmt.Sprint(i), 1, uint16(i+1))
+		pub.expect(packets.Puback)
+		if i < 8 && i%2 == 1 { // in turn, until two are on their way to the first one and two wait
+			continue
+		}
+		pk := works.expect(packets.Publish)
+		if string(pk.Payload) != fmt.Sprint(i) {
+			t.Fatalf("got %q, want %d", pk.Payload, i)
+		}
+		works.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: pk.PacketID})
+	}
+	if n := b.Stats(); n.DroppedQueue+n.DroppedOut != 0 {
+		t.Fatalf("stats %+v", n)
+	}
+}

@@ -20,9 +20,12 @@ type retained struct {
 	count, bytes int
 	version      uint64
 	counted      time.Time
-	dirty        map[string][]byte // topic → record; nil: removed
-	flying       map[string][]byte
-	wake         chan struct{}
+	// swept is the version in which what expired was looked for, and soonest when the next one does, in milliseconds since 1970; 0: none does.
+	swept   uint64
+	soonest int64
+	dirty   map[string][]byte // topic → record; nil: removed
+	flying  map[string][]byte
+	wake    chan struct{}
 }
 
 // recountRetained is how old this node's count may be while other nodes write, too.
@@ -168,6 +171,30 @@ func (b *Broker) writeRetained() {
 	r.mu.Lock()
 	r.flying = nil
 	r.mu.Unlock()
+}
+
+// clearExpired removes what expired, which is given to nobody, and takes room.
+func (b *Broker) clearExpired() {
+	r := &b.retained
+	version, now := b.store.Version(TableRetained), nowMillis()
+	if version == r.swept && (r.soonest == 0 || now < r.soonest) {
+		return
+	}
+	r.swept, r.soonest = version, 0
+	m := &actorv1.MqttMessage{}
+	for rec, err := range b.store.Scan(TableRetained, "", "") {
+		switch {
+		case err != nil:
+			r.swept = 0
+			return
+		case proto.Unmarshal(rec.Value, m) != nil || m.Expires == 0:
+		case now >= m.Expires:
+			guard := storage.Guard{Table: TableRetained, Key: rec.Key, Revision: rec.Revision} // it is no other one by then
+			b.writer.put(pendingWrite{storage.Write{Table: TableRetained, Key: rec.Key, Quiet: true}, guard, func(error) { b.miscounted() }})
+		case r.soonest == 0 || m.Expires < r.soonest:
+			r.soonest = m.Expires
+		}
+	}
 }
 
 func (r *retained) usage() (count, bytes int) {
@@ -332,9 +359,9 @@ func (s *session) sendRetainedFrom(sub *actorv1.MqttSubscription, after string) 
 			more = true
 			return false
 		case queue:
-			p.queue(t, s.birth, qos)
+			p.queue(t, s.birth, qos, "")
 		default:
-			s.send(p.outgoing(t, qos))
+			s.send(p.outgoing(t, qos, ""))
 		}
 		last = max(last, topic)
 		return true

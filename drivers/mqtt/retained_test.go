@@ -63,3 +63,29 @@ func TestARetainedMessageThatIsNotWrittenYetHidesNone(t *testing.T) {
 	}
 	p.silent()
 }
+
+// What expired makes room: what a device keeps for an hour under topics of its own does not fill the broker for ever.
+func TestRetainedMessagesThatExpiredAreRemoved(t *testing.T) {
+	t.Parallel()
+	b := start(t, &desk{forget: true}, func(o *Options) { o.Limits.Retained = 10 })
+	pub := join(t, b, 5, "pub", nil)
+	keep := func(topic string, id uint16, expiry uint32) {
+		pub.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Publish, Qos: 1, Retain: true}, TopicName: topic, Payload: []byte("kept"), PacketID: id,
+			Properties: packets.Properties{MessageExpiryInterval: expiry}})
+		pub.expect(packets.Puback)
+	}
+	keep("for/ever", 1, 0)
+	keep("for/long", 2, 3600)
+	for i := range 8 {
+		keep(fmt.Sprint("short/", i), uint16(i+3), 1)
+	}
+	keep("more", 20, 0) // there is no room
+	if n := stored(t, b, TableRetained); n != 10 {
+		t.Fatalf("%d are kept", n)
+	}
+	eventually(t, "those that expired are gone", func() bool { return stored(t, b, TableRetained) == 2 })
+	eventually(t, "there is room", func() bool {
+		keep("more", 21, 0)
+		return stored(t, b, TableRetained) == 3
+	})
+}

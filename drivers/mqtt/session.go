@@ -366,19 +366,20 @@ func (s *session) supersede() {
 	s.end("taken_over", packets.ErrSessionTakenOver.Code)
 }
 
-// finish frees what the connection had.
-func (s *session) finish(err error) (reason string) {
+// finish frees what the connection had, but for what others are to get.
+func (s *session) finish(err error) (reason string, left []*outgoing) {
 	s.countBuffer(len(s.buf), 0)
 	s.buf, s.topics, s.aliases, s.inbox = nil, nil, nil, nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.finished = true
 	s.head, s.tail = nil, nil
+	left = s.orphansLocked()
 	s.freeOutboundLocked()
 	if s.reason == "" {
 		s.reason = reasonOf(err)
 	}
-	return s.reason
+	return s.reason, left
 }
 
 func (s *session) describe() Client {

@@ -107,7 +107,19 @@ func (p *plan) share(g *group) {
 	}
 }
 
-// give has one client get the message: by its queue, by its connection here, or by its node. False: its queue is full.
+// passOn gives a message of a shared subscription to another member than the one that went. done is called as with spread.
+func (b *Broker) passOn(o *outgoing, done func(error)) {
+	p := &plan{b: b, m: o.m}
+	for _, g := range b.audienceOf(o.m.topic).groups {
+		if g.name == o.share {
+			p.share(g)
+		}
+	}
+	p.forward()
+	p.commit(done)
+}
+
+// give has one client get the message: by its queue, by its connection here, or by its node. False: of a shared subscription another member is to.
 func (p *plan) give(t *target, shared string) bool {
 	qos := min(p.m.qos, t.qos)
 	place := t.of.place.Load()
@@ -119,13 +131,14 @@ func (p *plan) give(t *target, shared string) bool {
 		if !p.b.hasRoom(t.of, place.birth, p.m.size(), 1) {
 			return false
 		}
-		p.queue(t, place.birth, qos)
+		p.queue(t, place.birth, qos, shared)
 		return true
 	}
 	switch {
 	case s != nil:
-		s.send(p.outgoing(t, qos))
+		return s.send(p.outgoing(t, qos, shared)) || shared == ""
 	case place.away || place.node == p.b.self:
+		return shared == ""
 	case shared != "":
 		if p.groups == nil {
 			p.groups = map[string][]string{}
@@ -140,13 +153,13 @@ func (p *plan) give(t *target, shared string) bool {
 	return true
 }
 
-func (p *plan) outgoing(t *target, qos byte) *outgoing {
-	return &outgoing{m: p.m, qos: qos, retain: p.m.retain && t.asPublished, identifiers: t.identifiers}
+func (p *plan) outgoing(t *target, qos byte, shared string) *outgoing {
+	return &outgoing{m: p.m, qos: qos, retain: p.m.retain && t.asPublished, identifiers: t.identifiers, share: shared}
 }
 
 // queue plans a write into the client's queue, which has room.
-func (p *plan) queue(t *target, birth uint64, qos byte) {
-	q := &queued{c: t.of, birth: birth, o: p.outgoing(t, qos)}
+func (p *plan) queue(t *target, birth uint64, qos byte, shared string) {
+	q := &queued{c: t.of, birth: birth, o: p.outgoing(t, qos, shared)}
 	w, err := p.b.enqueue(q)
 	if err != nil {
 		p.b.log.Error("mqtt message cannot be encoded", "topic", p.m.topic, "error", err)
@@ -228,7 +241,7 @@ func (b *Broker) local(f *actorv1.MqttForward) {
 	p := &plan{b: b, m: m}
 	if f.All {
 		for _, t := range a.plain {
-			p.giveHere(t)
+			p.giveHere(t, "")
 		}
 	}
 	for _, name := range f.Groups {
@@ -241,14 +254,13 @@ func (b *Broker) local(f *actorv1.MqttForward) {
 }
 
 // giveHere sends to a client that is connected here and has no queue for the message.
-func (p *plan) giveHere(t *target) bool {
+func (p *plan) giveHere(t *target, shared string) bool {
 	s := t.of.here.Load()
 	qos := min(p.m.qos, t.qos)
 	if s == nil || qos > 0 && s.keeps || t.noLocal && t.of.id == p.m.from {
 		return false
 	}
-	s.send(p.outgoing(t, qos))
-	return true
+	return s.send(p.outgoing(t, qos, shared))
 }
 
 // giveOne sends to one member of a shared subscription.
@@ -256,7 +268,7 @@ func (p *plan) giveOne(g *group) {
 	n := len(g.members)
 	at := int(p.b.turn.Add(1) % uint64(n))
 	for i := range n {
-		if p.giveHere(g.members[(at+i)%n]) {
+		if p.giveHere(g.members[(at+i)%n], g.name) {
 			return
 		}
 	}
@@ -271,7 +283,7 @@ func (b *Broker) Hear(topic string, payload []byte, qos byte, retain bool) {
 	p := &plan{b: b, m: m}
 	for _, t := range a.plain {
 		if s := t.of.here.Load(); s != nil {
-			s.send(p.outgoing(t, min(m.qos, t.qos)))
+			s.send(p.outgoing(t, min(m.qos, t.qos), ""))
 		}
 	}
 	for _, g := range a.groups {

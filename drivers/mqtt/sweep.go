@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/polluxhq/pollux/cluster"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
@@ -18,7 +19,7 @@ import (
 const sweepEvery = 500 * time.Millisecond
 
 const (
-	// lookEach: each so many sweeps the queues of this node's clients are looked at, in case it was not told of a message.
+	// lookEach: each so many sweeps the queues of this node's clients are looked at, in case it was not told of a message, and retained messages that expired.
 	lookEach = 20
 	// strayAfter is when a session counts as lost whose connection is to this node by its record, and is not there: its end could
 	// not be written. In milliseconds.
@@ -45,6 +46,9 @@ func (b *Broker) sweep() {
 		if n++; n%lookEach == 0 {
 			for _, s := range b.established() {
 				s.look()
+			}
+			if _, ids := b.living(); ids[0] == b.self { // one node does
+				b.clearExpired()
 			}
 		}
 	}
@@ -168,9 +172,27 @@ func (b *Broker) removeQueue(id string, birth uint64) {
 			if err != nil {
 				return
 			}
-			b.writer.add(storage.Write{Table: table, Key: rec.Key, Quiet: true}, func(error) {})
+			b.discard(table, rec)
 		}
 	}
+}
+
+// discard removes what a session left in the store, a message of a shared subscription once another member has it. If that cannot be, it stays until a node
+// starts.
+func (b *Broker) discard(table storage.Table, rec storage.Record) {
+	remove := func() { b.writer.add(storage.Write{Table: table, Key: rec.Key, Quiet: true}, func(error) {}) }
+	r := &actorv1.MqttMessage{}
+	if table == TableQueue && proto.Unmarshal(rec.Value, r) == nil {
+		if o := outgoingOf(r, ""); o.othersMay() && !o.m.expired() {
+			b.passOn(o, func(err error) {
+				if err == nil {
+					remove()
+				}
+			})
+			return
+		}
+	}
+	remove()
 }
 
 // removeOrphans removes what was queued for sessions that are not there any more: of a node that ended between removing a
@@ -192,7 +214,7 @@ func (b *Broker) removeOrphans() {
 				last, known = prefix, r != nil && queuePrefix(id, r.Birth) == prefix+"\x00"
 			}
 			if !known {
-				b.writer.add(storage.Write{Table: table, Key: rec.Key, Quiet: true}, func(error) {})
+				b.discard(table, rec)
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-// Runs the browser tests, or those whose files are named, three files at a time: they wait more than they work. A file that fails is tried
+// Runs the browser tests, or those whose files are named, two files at a time: they wait more than they work. A file that fails is tried
 // once more, alone; what passes only then is listed, for it is a bug of the test or of the program.
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
@@ -30,7 +30,7 @@ async function failing(files, width) {
   return failed;
 }
 
-const first = await failing(named.length ? named : all, 3);
+const first = await failing(named.length ? named : all, 2);
 if (first.size) {
   console.log(`tried once more: ${[...first.keys()].join(", ")}`);
   const second = await failing([...first.keys()], 1);

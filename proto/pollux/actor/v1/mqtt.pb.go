@@ -327,8 +327,10 @@ type MqttMessage struct {
 	// Of a message of QoS 2 that was sent to the client; 0: it was not.
 	PacketId uint32 `protobuf:"varint,8,opt,name=packet_id,json=packetId,proto3" json:"packet_id,omitempty"`
 	// The client has it: only PUBREL and PUBCOMP are missing.
-	Released      bool     `protobuf:"varint,9,opt,name=released,proto3" json:"released,omitempty"`
-	Identifiers   []uint32 `protobuf:"varint,10,rep,packed,name=identifiers,proto3" json:"identifiers,omitempty"`
+	Released    bool     `protobuf:"varint,9,opt,name=released,proto3" json:"released,omitempty"`
+	Identifiers []uint32 `protobuf:"varint,10,rep,packed,name=identifiers,proto3" json:"identifiers,omitempty"`
+	// The shared subscription that the client has it by, as it wrote that; empty: none.
+	Share         string `protobuf:"bytes,11,opt,name=share,proto3" json:"share,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -431,6 +433,13 @@ func (x *MqttMessage) GetIdentifiers() []uint32 {
 		return x.Identifiers
 	}
 	return nil
+}
+
+func (x *MqttMessage) GetShare() string {
+	if x != nil {
+		return x.Share
+	}
+	return ""
 }
 
 // MqttBatch is what one node's broker has for another's. They come one after the other.
@@ -724,7 +733,7 @@ const file_pollux_actor_v1_mqtt_proto_rawDesc = "" +
 	"\bhandling\x18\x05 \x01(\rR\bhandling\x12\x1e\n" +
 	"\n" +
 	"identifier\x18\x06 \x01(\rR\n" +
-	"identifier\"\x90\x02\n" +
+	"identifier\"\xa6\x02\n" +
 	"\vMqttMessage\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12\x18\n" +
 	"\apayload\x18\x02 \x01(\fR\apayload\x12\x10\n" +
@@ -738,7 +747,8 @@ const file_pollux_actor_v1_mqtt_proto_rawDesc = "" +
 	"\tpacket_id\x18\b \x01(\rR\bpacketId\x12\x1a\n" +
 	"\breleased\x18\t \x01(\bR\breleased\x12 \n" +
 	"\videntifiers\x18\n" +
-	" \x03(\rR\videntifiers\"\x93\x01\n" +
+	" \x03(\rR\videntifiers\x12\x14\n" +
+	"\x05share\x18\v \x01(\tR\x05share\"\x93\x01\n" +
 	"\tMqttBatch\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x128\n" +
 	"\bforwards\x18\x02 \x03(\v2\x1c.pollux.actor.v1.MqttForwardR\bforwards\x12 \n" +
