@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -56,13 +57,20 @@ func (r *Registry) ProjectTwins(project string) (uint64, error) {
 // ProjectTopicBytes adds up what a project's topics hold.
 func (r *Registry) ProjectTopicBytes(project string) (uint64, error) {
 	c, err := r.topicBytes(project)
-	return c[""], err
+	return c[topicsAll], err
 }
 
-// topicBytes is how much each of a project's topics holds, and under "" how much all do, at one moment, which may be some past.
+// A count of a project's topics is of what all hold together, and of the most that one may hold so that they keep to the quota.
+const (
+	topicsAll  = ""
+	topicsEach = "each"
+)
+
+// topicBytes is how much a project's topics hold, and may hold, at one moment, which may be some past.
 func (r *Registry) topicBytes(project string) (map[string]uint64, error) {
 	return r.count("topics of "+project, false, func() (map[string]uint64, error) {
 		c := map[string]uint64{}
+		var sizes []uint64
 		for rec, err := range r.store.Scan(topic.TableTails, project+"/", "") {
 			if err != nil {
 				return nil, fmt.Errorf("read topics: %w", err)
@@ -71,11 +79,33 @@ func (r *Registry) topicBytes(project string) (map[string]uint64, error) {
 			if err := proto.Unmarshal(rec.Value, tail); err != nil {
 				return nil, fmt.Errorf("topic %s: %w", rec.Key, err)
 			}
-			c[rec.Key] = tail.Bytes
-			c[""] += tail.Bytes
+			sizes = append(sizes, tail.Bytes)
+			c[topicsAll] += tail.Bytes
+		}
+		s, err := r.projectSettings(project)
+		if err != nil {
+			return nil, err
+		}
+		c[topicsEach] = ^uint64(0)
+		if limit := s.GetQuotas().GetTopicBytes(); limit > 0 {
+			c[topicsEach] = evenShare(sizes, limit)
 		}
 		return c, nil
 	})
+}
+
+// evenShare is the most that one may have so that all together have no more than limit: what those leave that have less than an even part,
+// the others share (max-min fairness). To hold all to it, in any order and again, changes it no more. It sorts the sizes.
+func evenShare(sizes []uint64, limit uint64) uint64 {
+	slices.Sort(sizes)
+	for i, size := range sizes {
+		even := limit / uint64(len(sizes)-i)
+		if size > even {
+			return even
+		}
+		limit -= size
+	}
+	return ^uint64(0)
 }
 
 // checkTwinQuota says whether a project may have one more twin, beside so many that are made with it. Those that others make at the same moment
@@ -101,23 +131,17 @@ func (r *Registry) checkTwinQuota(project string, more uint64) error {
 	return nil
 }
 
-// topicShare is how many bytes a topic may hold for the project's quota: where all together hold more, each has its part of it. The part is
-// of what was counted at one moment, so that to trim twice by the same count trims once.
+// topicShare is how many bytes a topic may hold for the project's quota.
 func (r *Registry) topicShare(id string) uint64 {
 	s, err := r.projectSettings(ProjectOf(id))
-	limit := s.GetQuotas().GetTopicBytes()
-	if err != nil || limit == 0 {
+	if err != nil || s.GetQuotas().GetTopicBytes() == 0 {
 		return ^uint64(0)
 	}
 	held, err := r.topicBytes(ProjectOf(id))
-	if err != nil || held[""] <= limit {
+	if err != nil {
 		return ^uint64(0)
 	}
-	own, counted := held[id]
-	if !counted {
-		return ^uint64(0)
-	}
-	return uint64(float64(own) * float64(limit) / float64(held[""]))
+	return held[topicsEach]
 }
 
 // Settled calls fn with the settings of each project that has some.

@@ -153,6 +153,16 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// wereThere says which of the twins that have no past in a time is none. One that is gone may have one of another time, but nobody can tell.
+func (s *Server) wereThere(q history.WalkQuery) error {
+	for _, name := range q.Twins {
+		if _, err := s.o.Registry.GetTwin(q.Project + "/" + name); err != nil {
+			return fmt.Errorf("nothing of this time, and %w", err)
+		}
+	}
+	return nil
+}
+
 // begunWriter knows whether something was written.
 type begunWriter struct {
 	w     io.Writer
@@ -178,13 +188,17 @@ func (s *Server) exportSamples(ctx context.Context, q *exportQuery, w io.Writer)
 		}{stampOf(r.Time), r.Project, r.Twin, r.Model, r.Property, jsonNumber(r.Value)}
 	})
 	var rows []exportRow
+	some := false
 	err := s.o.History.Walk(ctx, q.walk, func(t storage.TwinSamples) error {
-		rows = rows[:0]
+		rows, some = rows[:0], some || len(t.Samples) > 0
 		for _, x := range t.Samples {
 			rows = append(rows, exportRow{time.UnixMilli(x.Time).UTC(), t.Project, t.Twin, t.Model, x.Property, x.Value})
 		}
 		return out.write(rows)
 	})
+	if err == nil && !some {
+		err = s.wereThere(q.walk)
+	}
 	return errors.Join(err, closeIf(err, out.close))
 }
 
@@ -213,6 +227,11 @@ func (s *Server) exportJournal(ctx context.Context, q *exportQuery, w io.Writer)
 		page, err := s.o.Journal.List(ctx, jq)
 		if err != nil {
 			return err
+		}
+		if jq.After == nil && len(page.Entries) == 0 && page.Next == nil {
+			if err := s.wereThere(q.walk); err != nil {
+				return err
+			}
 		}
 		rows := make([]journalRow, len(page.Entries))
 		for i := range page.Entries {

@@ -225,11 +225,11 @@ func TestRetention(t *testing.T) {
 	})
 }
 
-// TestTopicQuota: where a project's topics hold more than its quota, the oldest messages go, of each topic its part.
+// TestTopicQuota: where a project's topics hold more than its quota, the oldest messages of the largest go; one below an even share loses none.
 func TestTopicQuota(t *testing.T) {
 	h, p := openHouse(t), fresh("topicquota")
 	topics, api := topicsOf(h, h.admin), rpcv1.NewHistoryServiceClient(h.http(h.admin), h.url)
-	for name, n := range map[string]int{"large": 300, "small": 60} {
+	for name, n := range map[string]int{"large": 300, "larger": 400, "small": 20} {
 		if _, err := topics.CreateTopic(t.Context(), req(&pb.CreateTopicRequest{Topic: &pb.Topic{Id: p + "/" + name}})); err != nil {
 			t.Fatal(err)
 		}
@@ -243,7 +243,6 @@ func TestTopicQuota(t *testing.T) {
 			}
 		}
 	}
-	// Of what is there at once each topic gives its part; what came while it is kept to would go at the others' cost.
 	if _, err := rpcv1.NewIngestServiceClient(h.http(h.admin), h.url).PutProjectSettings(t.Context(), req(&pb.PutProjectSettingsRequest{
 		Settings: &pb.ProjectSettings{Project: p, Quotas: &pb.ProjectQuotas{TopicBytes: 100_000}}})); err != nil {
 		t.Fatal(err)
@@ -260,10 +259,10 @@ func TestTopicQuota(t *testing.T) {
 		}
 		return nil
 	})
-	for _, name := range []string{"large", "small"} {
+	for name, want := range map[string][2]uint64{"large": {30, 40}, "larger": {30, 40}, "small": {20, 20}} {
 		res, err := topics.GetTopic(t.Context(), req(&pb.GetTopicRequest{Id: p + "/" + name}))
-		if err != nil || res.Msg.Topic.State.GetMessages() < 10 || name == "large" && res.Msg.Topic.State.GetTrimmed() == 0 {
-			t.Errorf("%s: %v %v", name, res, err)
+		if n := res.Msg.GetTopic().GetState().GetMessages(); err != nil || n < want[0] || n > want[1] {
+			t.Errorf("%s: %d messages, want %v; %v", name, n, want, err)
 		}
 	}
 }

@@ -172,7 +172,7 @@ func retentionQuota(a *app) *cobra.Command {
 
   twins     number of twins; above it none can be made
   journal   bytes of the journal on each node's disk; above it the oldest entries go
-  topics    bytes of all messages in the project's topics; above it the oldest go, of each topic its part
+  topics    bytes of all messages in the project's topics; above it the oldest of the largest go
   series    series of history with samples of today; it is told of, and no sample is refused`,
 		Example: "  pollux retention quota twins=1000 journal=1GiB topics=256MiB series=20000\n  pollux retention quota journal=0 --project plant",
 		RunE: func(cmd *cobra.Command, args []string) error {

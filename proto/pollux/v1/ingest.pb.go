@@ -1435,7 +1435,7 @@ type ProjectQuotas struct {
 	Series uint64 `protobuf:"varint,2,opt,name=series,proto3" json:"series,omitempty"`
 	// Bytes of the journal on a node's disk: the oldest entries go, whatever the rules say.
 	JournalBytes uint64 `protobuf:"varint,3,opt,name=journal_bytes,json=journalBytes,proto3" json:"journal_bytes,omitempty"`
-	// Bytes of the messages in the project's topics: the oldest go, of each topic its part.
+	// Bytes of the messages in the project's topics: the oldest of the largest go, down to an even share.
 	TopicBytes    uint64 `protobuf:"varint,4,opt,name=topic_bytes,json=topicBytes,proto3" json:"topic_bytes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

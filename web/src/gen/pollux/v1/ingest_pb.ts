@@ -745,7 +745,7 @@ export type ProjectQuotas = Message<"pollux.v1.ProjectQuotas"> & {
   journalBytes: bigint;
 
   /**
-   * Bytes of the messages in the project's topics: the oldest go, of each topic its part.
+   * Bytes of the messages in the project's topics: the oldest of the largest go, down to an even share.
    *
    * @generated from field: uint64 topic_bytes = 4;
    */
