@@ -194,7 +194,7 @@ func (m *Model) addProperty(name string, raw json.RawMessage) error {
 	if !slices.Contains(propertyTypes, text.Type) {
 		return bad(path+"/type", "%q is not one of boolean, integer, number, string, object, array", text.Type)
 	}
-	schema, err := compileSchema(path, raw)
+	schema, err := compileData(path, raw)
 	if err != nil {
 		return err
 	}
@@ -227,13 +227,13 @@ func (m *Model) addAction(name string, raw json.RawMessage) error {
 		return err
 	}
 	if len(text.Input) > 0 {
-		if a.input, err = compileSchema(path+"/input", text.Input); err != nil {
+		if a.input, err = compileData(path+"/input", text.Input); err != nil {
 			return err
 		}
 		a.object = a.input.Types != nil && slices.Equal(a.input.Types.ToStrings(), []string{"object"})
 	}
 	if len(text.Output) > 0 {
-		if _, err = compileSchema(path+"/output", text.Output); err != nil {
+		if _, err = compileData(path+"/output", text.Output); err != nil {
 			return err
 		}
 	}
@@ -254,7 +254,7 @@ func (m *Model) addEvent(name string, raw json.RawMessage) error {
 		return bad(path, "%s", err)
 	}
 	if len(text.Data) > 0 {
-		if _, err := compileSchema(path+"/data", text.Data); err != nil {
+		if _, err := compileData(path+"/data", text.Data); err != nil {
 			return err
 		}
 	}

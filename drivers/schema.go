@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/polluxhq/pollux/drivers/wot"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
@@ -58,6 +59,25 @@ func compileSchema(path string, text []byte) (*jsonschema.Schema, error) {
 	if err != nil {
 		return nil, bad(path, "is not valid JSON")
 	}
+	return compileDecoded(path, doc)
+}
+
+// compileData compiles a data schema of a Thing Model.
+func compileData(path string, text []byte) (*jsonschema.Schema, error) {
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return nil, bad(path, "is not valid JSON")
+	}
+	wot.JSONSchema(doc)
+	schema, err := compileDecoded(path, doc)
+	var e *ManifestError
+	if errors.As(err, &e) && !bytes.Contains(text, []byte("prefixItems")) {
+		e.Reason = strings.ReplaceAll(e.Reason, "/prefixItems", "/items") // as its author has it
+	}
+	return schema, err
+}
+
+func compileDecoded(path string, doc any) (*jsonschema.Schema, error) {
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.UseLoader(noLoader{})

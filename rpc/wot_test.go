@@ -67,11 +67,14 @@ const unusual = `{"@context":["https://www.w3.org/2022/wot/td/v1.1",{"saref":"ht
 		"colour":{"type":"object","properties":{"h":{"type":"number","minimum":0,"maximum":360},"type":{"type":"string","const":"hsv"},
 			"extra":{"oneOf":[{"type":"string","maxLength":3},{"type":"array","items":{"type":"integer"},"minItems":1}]}},"required":["h"],"readOnly":true},
 		"matrix":{"type":"array","items":{"type":"array","items":{"type":["number","null"]}},"maxItems":4,"writeOnly":true},
+		"place":{"type":"array","items":[{"type":"number","unit":"deg","minimum":-90},{"type":"object","properties":{"list":{"type":"array","items":[{"type":"string"},{"type":["number","null"]}]}}},
+			{"type":"array","items":[{"type":"boolean"}]}],"minItems":1},
 		"ratio":{"type":"number","unit":"%","multipleOf":0.5,"exclusiveMaximum":100.5,"readOnly":true},
 		"blob":{"type":"string","contentEncoding":"base64","contentMediaType":"image/png","readOnly":true}},
-	"actions":{"fade":{"@type":"saref:Fade","input":{"type":"object","properties":{"ms":{"type":"integer","minimum":0},"to":{"oneOf":[{"const":"off"},{"type":"number"}]}},"required":["ms"]},
-		"output":{"type":"null"},"safe":false,"idempotent":true,"uriVariables":{"dry":{"type":"boolean"}}},"reset":{}},
-	"events":{"fault":{"data":{"type":"object","properties":{"code":{"type":"integer"},"text":{"type":["string","null"]}}},"subscription":{"type":"integer"},"cancellation":{"type":"string"},
+	"actions":{"fade":{"@type":"saref:Fade","input":{"type":"object","properties":{"ms":{"type":"integer","minimum":0},"to":{"oneOf":[{"const":"off"},{"type":"number"}]},
+		"via":{"type":"array","items":[{"type":"integer"},{"type":"string"}]}},"required":["ms"]},
+		"output":{"type":"array","items":[{"type":"null"},{"type":"number"}]},"safe":false,"idempotent":true,"uriVariables":{"dry":{"type":"boolean"}}},"reset":{}},
+	"events":{"fault":{"data":{"type":"object","properties":{"code":{"type":"integer"},"text":{"type":["string","null"]},"at":{"type":"array","items":[{"type":"number"},{"type":"string"}]}}},"subscription":{"type":"integer"},"cancellation":{"type":"string"},
 		"dataResponse":{"type":"boolean"}},"tick":{}}}`
 
 // TestThingsGoRound: a model is handed out as it came, and the description of its twin makes a model with the same properties, actions and events.

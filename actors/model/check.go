@@ -9,33 +9,38 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/polluxhq/pollux/drivers/units"
+	"github.com/polluxhq/pollux/drivers/wot"
 )
 
 // Check is Parse for a model that somebody makes or changes: it is refused, too, for what nobody can mean, such as a name that is there
 // twice. Models that are stored are parsed alone: they may be older than a check.
 func Check(text []byte) error {
-	m, err := Parse(text)
-	if err != nil {
+	if _, err := Parse(text); err != nil {
 		return err
 	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber() // of any size
-	if err := noNameTwice(dec, ""); err != nil {
+	reader := func() *json.Decoder {
+		dec := json.NewDecoder(bytes.NewReader(text))
+		dec.UseNumber() // of any size
+		return dec
+	}
+	if err := noNameTwice(reader(), ""); err != nil {
 		return err
 	}
-	var whole any
-	if err := json.Unmarshal(text, &whole); err == nil { // else it has a number that no machine holds, and no place to tell it
-		if err := noRefs("", whole, false); err != nil {
-			return err
-		}
-	}
-	var doc document
-	if err := json.Unmarshal(text, &doc); err != nil {
+	var whole map[string]any
+	if err := reader().Decode(&whole); err != nil {
 		return mistyped("/", err)
 	}
-	for _, name := range m.Properties() {
-		if err := canHold("/properties/"+name, doc.Properties[name]); err != nil {
-			return err
+	if err := noRefs("", whole, false); err != nil {
+		return err
+	}
+	for _, kind := range []string{"properties", "actions", "events"} {
+		all, _ := whole[kind].(map[string]any)
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			if err := wot.Schemas("/"+kind+"/"+name, all[name], canHold); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -97,20 +102,24 @@ func noRefs(path string, x any, names bool) error {
 	return nil
 }
 
-// canHold refuses bounds that no value is within.
-func canHold(path string, raw json.RawMessage) error {
-	var schema struct {
-		Minimum, Maximum *float64
-		Enum             *[]any
+// canHold refuses a schema whose bounds no value is within, or whose unit nobody knows, wherever it is in a property, an action or an event.
+func canHold(path string, schema map[string]any) error {
+	low, least := schema["minimum"].(json.Number)
+	high, most := schema["maximum"].(json.Number)
+	if least && most {
+		from, _ := low.Float64() // what is beyond every number is infinite
+		to, _ := high.Float64()
+		if from > to {
+			return bad(path+"/minimum", "%v is above the maximum, %v: there is no such value", low, high)
+		}
 	}
-	if err := json.Unmarshal(raw, &schema); err != nil {
-		return mistyped(path, err)
-	}
-	if schema.Minimum != nil && schema.Maximum != nil && *schema.Minimum > *schema.Maximum {
-		return bad(path+"/minimum", "%v is above the maximum, %v: there is no such value", *schema.Minimum, *schema.Maximum)
-	}
-	if schema.Enum != nil && len(*schema.Enum) == 0 {
+	if list, ok := schema["enum"].([]any); ok && len(list) == 0 {
 		return bad(path+"/enum", "is empty: there is no such value")
+	}
+	if unit, _ := schema["unit"].(string); unit != "" {
+		if _, err := units.Parse(unit); err != nil {
+			return unknownUnit(path+"/unit", unit)
+		}
 	}
 	return nil
 }

@@ -269,7 +269,7 @@ func (p *Property) units(base string, x *terms) error {
 	var err error
 	if x.Unit != "" {
 		if p.unit, err = units.Parse(x.Unit); err != nil {
-			return bad(base+"/unit", "%s is no unit of UCUM or QUDT that is known here", quoted(x.Unit))
+			return unknownUnit(base+"/unit", x.Unit)
 		}
 		p.measures = true
 	}
@@ -288,7 +288,7 @@ func (p *Property) units(base string, x *terms) error {
 		return nil
 	}
 	if p.from, err = units.Parse(x.From); err != nil {
-		return bad(base+"/pollux:unit", "%s is no unit of UCUM or QUDT that is known here", quoted(x.From))
+		return unknownUnit(base+"/pollux:unit", x.From)
 	}
 	if !p.from.Same(p.unit) {
 		return bad(base+"/pollux:unit", "%s does not measure the same as the property's unit %s", x.From, x.Unit)
@@ -352,6 +352,10 @@ func bounds(raw json.RawMessage) bool {
 		}
 	}
 	return false
+}
+
+func unknownUnit(path, unit string) error {
+	return bad(path, "%s is no unit of UCUM or QUDT that is known here", quoted(unit))
 }
 
 func quoted(s string) string { return fmt.Sprintf("%.70q", s) }

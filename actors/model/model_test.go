@@ -35,7 +35,7 @@ const (
 		"humidity":{"type":"number","unit":"%","pollux:path":"data.rh","pollux:time":"data.rh_time"},
 		"co2":{"type":"integer","unit":"[ppm]","pollux:path":"$.gases[0].v","pollux:unitPath":"$.gases[0].u","pollux:quality":"$.gases[0].q"},
 		"door":{"type":"boolean"},"a.b":{"type":"string"},
-		"where":{"type":"object","pollux:path":"pos"}`
+		"where":{"type":"object","pollux:path":"pos"},"at":{"type":"array","items":[{"type":"number","maximum":90},{"type":"string"}]}`
 )
 
 // text is what a message comes to, in words.
@@ -81,6 +81,7 @@ func TestRead(t *testing.T) {
 		{`{"data":{"rh":40,"rh_time":1760000000000000000}}`, "humidity=40@0"},
 		{`{"pos":{"lat":1,"lon":[2]},"x":1,"data":{"y":2,"z":{"a":[1,2]}}}`, `where={"lat":1,"lon":[2]} ignored:3`},
 		{`{"door":null}`, "door=null"},
+		{`{"at":[48.1,"N",{}]}`, `at=[48.1,"N",{}]`}, {`{"at":[91,"N"]}`, `at=[91,"N"]!4`}, {`{"at":[48.1,11]}`, `at=[48.1,11]!4`}, {`{"at":5}`, "wrong_type:at"},
 		{`{"data":5,"gases":{"0":{"v":7}}}`, "co2=7 ignored:1"},
 		{`[1,2]`, "ignored:2"}, {`7`, "ignored:1"}, {`{"door":tru}`, "malformed:"}, {``, "malformed:"}, {"{\"a.b\":\"\xff\"}", "malformed:"},
 		{`{"x":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, "too_deep:"},

@@ -12,20 +12,44 @@ import (
 
 // schema is as much of JSON Schema as is needed to think of a value that fits, most of the time.
 type schema struct {
-	Type       any                `json:"type"`
-	Const      json.RawMessage    `json:"const"`
-	Default    json.RawMessage    `json:"default"`
-	Enum       []json.RawMessage  `json:"enum"`
-	OneOf      []*schema          `json:"oneOf"`
-	AnyOf      []*schema          `json:"anyOf"`
-	Properties map[string]*schema `json:"properties"`
-	Required   []string           `json:"required"`
-	Items      *schema            `json:"items"`
-	MinItems   int                `json:"minItems"`
-	MinLength  int                `json:"minLength"`
-	Minimum    *float64           `json:"minimum"`
-	Maximum    *float64           `json:"maximum"`
-	Format     string             `json:"format"`
+	Type        any                `json:"type"`
+	Const       json.RawMessage    `json:"const"`
+	Default     json.RawMessage    `json:"default"`
+	Enum        []json.RawMessage  `json:"enum"`
+	OneOf       []*schema          `json:"oneOf"`
+	AnyOf       []*schema          `json:"anyOf"`
+	Properties  map[string]*schema `json:"properties"`
+	Required    []string           `json:"required"`
+	Items       items              `json:"items"`
+	PrefixItems []*schema          `json:"prefixItems"`
+	MinItems    int                `json:"minItems"`
+	MinLength   int                `json:"minLength"`
+	Minimum     *float64           `json:"minimum"`
+	Maximum     *float64           `json:"maximum"`
+	Format      string             `json:"format"`
+}
+
+// UnmarshalJSON passes over true and false, which are schemas, too.
+func (s *schema) UnmarshalJSON(text []byte) error {
+	if text[0] != '{' {
+		return nil
+	}
+	type plain schema
+	return json.Unmarshal(text, (*plain)(s))
+}
+
+// items are a schema for all members of a list, or, in Thing Models, one for each place.
+type items struct {
+	all    *schema
+	places []*schema
+}
+
+// UnmarshalJSON reads either.
+func (x *items) UnmarshalJSON(text []byte) error {
+	if text[0] == '[' {
+		return json.Unmarshal(text, &x.places)
+	}
+	return json.Unmarshal(text, &x.all)
 }
 
 // value thinks of one. With all, members that are not required are there too.
@@ -50,11 +74,7 @@ func (s *schema) value(all bool, depth int) any {
 	case "object":
 		return map[string]any{}
 	case "array":
-		out := make([]any, max(s.MinItems, 1))
-		for i := range out {
-			out[i] = s.Items.value(all, depth+1)
-		}
-		return out
+		return s.list(all, depth)
 	case "string":
 		return s.text()
 	case "boolean":
@@ -63,6 +83,20 @@ func (s *schema) value(all bool, depth int) any {
 		return s.number()
 	}
 	return nil
+}
+
+// list has its least number of members, and one for each place that has a schema.
+func (s *schema) list(all bool, depth int) []any {
+	places := slices.Concat(s.PrefixItems, s.Items.places)
+	out := make([]any, max(s.MinItems, len(places), 1))
+	for i := range out {
+		member := s.Items.all
+		if i < len(places) {
+			member = places[i]
+		}
+		out[i] = member.value(all, depth+1)
+	}
+	return out
 }
 
 // object has its members, those that the first of its alternatives needs among them.

@@ -225,37 +225,11 @@ func affordances(doc object) error {
 					delete(a, term)
 				}
 			}
-			singleTypes(a)
+			dataSchemas(a)
 			a["forms"] = forms(name, a)
 		}
 	}
 	return nil
-}
-
-// singleTypes writes a choice of types as the data schemas of 1.1 do: JSON Schema's list of types is not theirs.
-func singleTypes(schema any) {
-	switch x := schema.(type) {
-	case object:
-		if list, ok := x["type"].([]any); ok && x["oneOf"] == nil {
-			var choice []any
-			for _, t := range list {
-				if t != "integer" || !slices.Contains(list, any("number")) { // which is one, and a choice is of exactly one
-					choice = append(choice, object{"type": t})
-				}
-			}
-			delete(x, "type")
-			x["oneOf"] = choice
-		}
-		for name, v := range x {
-			if name != "const" && name != "default" && name != "enum" && name != "examples" {
-				singleTypes(v)
-			}
-		}
-	case []any:
-		for _, v := range x {
-			singleTypes(v)
-		}
-	}
 }
 
 // sse is a form of server-sent events. Its content type is that of the data of each.
@@ -287,14 +261,17 @@ func eventForms(name string, _ object) []any {
 	return []any{sse("events/"+name, "subscribeevent", "unsubscribeevent")}
 }
 
-// Model writes a Thing Model as it is handed out: every member as it came, but for lists of types, and marked as what it is.
+// Model writes a Thing Model as it is handed out: every member as it came, but for what data schemas of 1.1 say otherwise, and marked as what it is.
 func Model(text json.RawMessage) (json.RawMessage, error) {
 	doc, err := members(text)
 	if err != nil {
 		return nil, fmt.Errorf("thing model: %w", err)
 	}
 	for _, kind := range []string{"properties", "actions", "events"} {
-		singleTypes(doc[kind])
+		all, _ := doc[kind].(object)
+		for _, a := range all {
+			dataSchemas(a)
+		}
 	}
 	if !usesPrefix(doc) {
 		if doc["@context"] == nil {

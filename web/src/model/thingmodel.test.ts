@@ -10,6 +10,15 @@ const doc = {
   },
 };
 
+test("a list with a schema for each place stays as it is", () => {
+  const place = { type: "array", items: [{ type: "number", unit: "deg" }, { type: "string" }], additionalItems: false };
+  const thing = { properties: { place } };
+  const [row] = rows(thing);
+  if (!row) throw new Error("no row");
+  expect(row).toMatchObject({ name: "place", type: "array", unit: "" });
+  expect(withRow(thing, "place", { ...row, name: "at", path: "/pos" })).toEqual({ properties: { at: { ...place, "pollux:path": "/pos" } } });
+});
+
 test("rows show a property, and writing one back keeps what they do not show", () => {
   const [row] = rows(doc);
   if (!row) throw new Error("no row");

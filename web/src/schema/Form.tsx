@@ -3,7 +3,7 @@ import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
 import { useId, useState } from "react";
 
 import { words } from "../model/thing";
-import { choices, kindOf, type Problems, type Schema } from "./types";
+import { choices, kindOf, memberOf, type Problems, type Schema } from "./types";
 
 interface FieldProps {
   schema: Schema;
@@ -159,18 +159,22 @@ function Choice({ schema, value, onChange, path, label, required, problems }: Fi
 }
 
 function List({ schema, value, onChange, path, label, required, problems }: FieldProps) {
-  const numeric = schema.items !== undefined && kindOf(schema.items) !== "string";
-  const own = Object.entries(problems).find(([p]) => p === path || p.startsWith(`${path}/`));
+  const numeric = kindOf(memberOf(schema)) !== "string";
   return (
     <TagsInput
       label={label}
       description={schema.description ?? "Enter adds one"}
       withAsterisk={required}
-      error={own?.[1]}
+      error={within(problems, path)}
       value={Array.isArray(value) ? value.map(String) : []}
       onChange={(list) => onChange(list.length ? list.map((v) => (numeric ? Number(v) : v)) : undefined)}
     />
   );
+}
+
+/** The first problem of a field that is drawn as one, wherever in its value it is. */
+function within(problems: Problems, path: string): string | undefined {
+  return Object.entries(problems).find(([p]) => p === path || p.startsWith(`${path}/`))?.[1];
 }
 
 /** Whatever a form cannot draw is written as JSON. */
@@ -182,7 +186,7 @@ function Json({ schema, value, onChange, path, label, required, problems }: Fiel
       label={`${label} (JSON)`}
       description={schema.description}
       withAsterisk={required}
-      error={wrong ? "is no JSON yet" : problems[path]}
+      error={wrong ? "is no JSON yet" : within(problems, path)}
       autosize
       minRows={2}
       maxRows={12}

@@ -1,3 +1,4 @@
+import type { JsonValue } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 
 import { check } from "./check";
@@ -33,6 +34,23 @@ test.each([
   expect(check(settings, value)).toEqual({ [path]: problem });
 });
 
+const place: Schema = { type: "array", items: [{ type: "number", maximum: 90 }, { enum: ["N", "S"] }, { type: "array", items: [{ type: "boolean" }] }] };
+
+test.each<[Schema, JsonValue, Record<string, string>]>([
+  [place, [48.1, "N", [true, 5], "free"], {}],
+  [place, [91, "E", [1]], { "/0": "must be 90 or less", "/1": "is none of the choices", "/2/0": "must be on or off" }],
+  [{ ...place, additionalItems: { type: "string" } }, [48.1, "N", [], 5], { "/3": "must be text" }],
+  [{ ...place, additionalItems: false }, [48.1, "N", [], 5], {}],
+  [{ type: "array", prefixItems: [{ type: "integer" }], items: { type: "string" } }, [1, "a"], {}],
+  [{ type: "array", prefixItems: [{ type: "integer" }], items: { type: "string" } }, ["a", 1], { "/0": "must be a number", "/1": "must be text" }],
+  [{ type: "object", properties: { at: place } }, { at: ["x"] }, { "/at/0": "must be a number" }],
+  [{ type: "array", items: { type: ["number", "null"] } }, [1, null], {}],
+  [{ type: ["number", "null"] }, null, {}],
+  [{ type: "number" }, null, { "": "must be a number" }],
+])("each place of a list has its schema: %j, %j", (schema, value, problems) => {
+  expect(check(schema, value)).toEqual(problems);
+});
+
 test("a pattern that the browser cannot read is left to the node", () => {
   expect(check({ type: "string", pattern: "(?i)abc(" }, "xyz")).toEqual({});
 });
@@ -45,6 +63,11 @@ test("kinds and choices", () => {
   expect(kindOf({ type: ["string", "null"] })).toBe("string");
   expect(kindOf({ type: ["string", "number"] })).toBe("json");
   expect(kindOf({ type: "array", items: { type: "object", properties: {} } })).toBe("json");
+  expect(kindOf({ type: "array", items: { type: "string" } })).toBe("array");
+  expect(kindOf({ type: "array", items: [{ type: "string" }] })).toBe("json");
+  expect(kindOf({ type: "array", items: [], additionalItems: { type: "string" } })).toBe("array");
+  expect(kindOf({ type: "array", prefixItems: [{ type: "number" }], items: { type: "string" } })).toBe("json");
+  expect(kindOf({ type: "array", items: false })).toBe("json");
   expect(choices({ oneOf: [{ const: 1, title: "one" }, { const: 2 }] })).toEqual([
     { value: 1, label: "one" },
     { value: 2, label: "2" },

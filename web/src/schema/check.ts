@@ -1,6 +1,6 @@
 import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
 
-import { choices, kindOf, type Problems, type Schema } from "./types";
+import { choices, kindOf, memberAt, type Problems, type Schema } from "./types";
 
 /** What is wrong with a value before it is sent. The node has the last word: this only spares a round trip. */
 export function check(schema: Schema, value: JsonValue | undefined): Problems {
@@ -17,7 +17,7 @@ function visit(schema: Schema, value: JsonValue | undefined, path: string, probl
     return;
   }
   if (Array.isArray(value)) {
-    if (schema.items) value.forEach((item, i) => visit(schema.items as Schema, item, `${path}/${i}`, problems));
+    value.forEach((item, i) => visit(memberAt(schema, i), item, `${path}/${i}`, problems));
   } else if (typeof value === "object" && value !== null) {
     object(schema, value, path, problems);
   }
@@ -35,6 +35,7 @@ function scalar(schema: Schema, value: JsonValue): string | undefined {
   if (listed) {
     return listed.some((c) => JSON.stringify(c.value) === JSON.stringify(value)) ? undefined : "is none of the choices";
   }
+  if (value === null && Array.isArray(schema.type) && schema.type.includes("null")) return undefined;
   switch (kindOf(schema)) {
     case "number":
     case "integer":

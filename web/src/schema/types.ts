@@ -1,6 +1,6 @@
 import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
 
-/** The part of JSON Schema (2020-12) that forms understand. What else a schema asks for, the node checks. */
+/** The part of JSON Schema (2020-12, and the lists of `items` of Thing Models) that forms understand. What else a schema asks for, the node checks. */
 export interface Schema {
   type?: string | string[];
   title?: string;
@@ -25,7 +25,9 @@ export interface Schema {
   maxItems?: number;
   required?: string[];
   properties?: Record<string, Schema>;
-  items?: Schema;
+  items?: Schema | Schema[] | boolean;
+  prefixItems?: Schema[];
+  additionalItems?: Schema | boolean;
   /** The expression that a property is computed by. */
   "pollux:derived"?: string;
 }
@@ -45,12 +47,33 @@ export function kindOf(schema: Schema): "boolean" | "number" | "integer" | "stri
     case "string":
       return type;
     case "array":
-      return schema.items && ["string", "number", "integer"].includes(kindOf(schema.items)) ? "array" : "json";
+      return ["string", "number", "integer"].includes(kindOf(memberOf(schema))) ? "array" : "json";
     case "object":
       return schema.properties ? "object" : "json";
     default:
       return schema.properties ? "object" : "json";
   }
+}
+
+/** The schemas of a list's first places, where each has its own. */
+export function places(schema: Schema): Schema[] {
+  return Array.isArray(schema.items) ? schema.items : (schema.prefixItems ?? []);
+}
+
+/** The schema of a list's members, but for those that have a place of their own; an empty one where the list says nothing of them, or that there are none. */
+function rest(schema: Schema): Schema {
+  const others = Array.isArray(schema.items) ? schema.additionalItems : schema.items;
+  return typeof others === "object" && !Array.isArray(others) ? others : {};
+}
+
+/** The schema that all members of a list have; an empty one where they have none, or each its own. */
+export function memberOf(schema: Schema): Schema {
+  return places(schema).length > 0 ? {} : rest(schema);
+}
+
+/** The schema of a list's member. */
+export function memberAt(schema: Schema, i: number): Schema {
+  return places(schema)[i] ?? rest(schema);
 }
 
 /** The values that a schema allows, with what to call them; undefined where they are not listed. */

@@ -3,7 +3,7 @@ import type { ReactNode } from "react";
 
 import type { Driver } from "../../gen/pollux/v1/driver_pb";
 import { parseManifest, readModel } from "../../model/thing";
-import { kindOf, type Schema } from "../../schema/types";
+import { kindOf, memberOf, places, type Schema } from "../../schema/types";
 
 /** What a driver says of itself, in tables. */
 export function ManifestView({ driver }: { driver: Driver }) {
@@ -111,8 +111,8 @@ function type(schema: Schema): string {
         .map(([name, s]) => `${name}: ${type(s)}`)
         .join(", ");
     case "array":
-      return `list of ${type(schema.items ?? {})}`;
+      return `list of ${type(memberOf(schema))}`;
     default:
-      return "JSON";
+      return places(schema).length > 0 ? `[${places(schema).map(type).join(", ")}]` : "JSON";
   }
 }
