@@ -22,8 +22,8 @@ type caller struct {
 	principal string
 	// chain are the actors whose calls led to this one.
 	chain []string
-	// park, where not nil, is told that the caller waits, and gives what ends that.
-	park func() (wake func())
+	// parks: it is a driver, whose call rests while it waits.
+	parks bool
 }
 
 // Call asks another twin of the project. A twin whose call led to this one is not waited for in a circle: that is an error
@@ -137,7 +137,7 @@ func systemNamed(name, bound string) (string, error) {
 
 // ask makes the call, and gives its output.
 func (h *host) ask(ctx context.Context, id string, req drivers.TwinCall) (json.RawMessage, error) {
-	c := caller{principal: principalOf(h.en.id), chain: h.chain, park: h.e.Park}
+	c := caller{principal: principalOf(h.en.id), chain: h.chain, parks: true}
 	switch {
 	case req.Get:
 		m, err := h.e.client.callFrom(ctx, c, id, &actorv1.StateQuery{})

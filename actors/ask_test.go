@@ -5,10 +5,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage/storagetest"
 )
 
 func (n *node) system(id string, members ...string) {
@@ -90,6 +93,50 @@ func TestCallOfASilentTwinEnds(t *testing.T) {
 	n.wait("slow", "ups", "1")
 	if got := n.must("a", "call", `{"twin":"slow","action":"later","input":{"text":"x"},"timeout_ms":50}`); got != `{"code":"timeout"}` {
 		t.Errorf("a silent twin: %s", got)
+	}
+}
+
+// slowWay is a cluster in which a call of a twin takes its time to be on its way.
+type slowWay struct {
+	actors.Cluster
+	from string
+	then func()
+}
+
+func (w *slowWay) Call(env *cluster.Envelope, done func(cluster.Reply)) {
+	if env.Principal == w.from {
+		w.then()
+	}
+	w.Cluster.Call(env, done)
+}
+
+// A twin that is about to ask another is not at rest: a driver's test would go on before the question is there.
+func TestAQuestionOnItsWayIsNoRest(t *testing.T) {
+	t.Parallel()
+	st, err := storagetest.Open("data", vfs.NewMem())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := prepare(t, st, st.Store, cluster.Options{Self: cluster.Member{ID: "n1", Incarnation: 1}})
+	looked, rested := 0, 0
+	n.engine.SetCluster(&slowWay{n.cluster, "twin:default/a", func() {
+		for range 50 {
+			looked++
+			if n.engine.Quiet() {
+				rested++
+			}
+		}
+	}})
+	n.begin()
+	n.settled()
+	n.driver("probe", "1.0.0", "")
+	n.twin(`{"id":"a","driver":"probe"}`)
+	n.twin(`{"id":"b","driver":"probe"}`)
+	n.must("b", "echo", "")
+	until(t, "all is at rest", n.engine.Quiet)
+	n.must("a", "call", `{"twin":"b","action":"echo"}`)
+	if looked != 50 || rested != 0 {
+		t.Errorf("it rested %d times of %d", rested, looked)
 	}
 }
 

@@ -47,15 +47,17 @@ func (c *Client) callFrom(ctx context.Context, from caller, id string, m proto.M
 	}
 	env.Deadline = deadline
 	for wait := catchUpMin; ; wait = min(2*wait, catchUpMax) {
-		done, wake := w.reply, func() {}
-		if from.park != nil {
-			wake = from.park()
+		done := w.reply
+		var p *parking
+		if from.parks {
+			p = &parking{w: &c.e.waits}
 			done = func(r cluster.Reply) {
-				wake()
+				p.wake()
 				w.got <- r
 			}
 		}
 		c.e.cluster.Call(env, done)
+		p.rest()
 		var why error
 		select {
 		case r := <-w.got:
@@ -69,7 +71,7 @@ func (c *Client) callFrom(ctx context.Context, from caller, id string, m proto.M
 			why = context.DeadlineExceeded
 		}
 		if why != nil {
-			wake()
+			p.wake()
 			w.still()
 			// The call may have run, and may yet run.
 			return nil, fmt.Errorf("call twin %s: %w: %w", id, cluster.ErrUnknown, why)

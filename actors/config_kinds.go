@@ -40,6 +40,7 @@ var configKinds = []ConfigKind{
 	modelKind(),
 	tableKind[*pb.Zone]{name: "zone", table: tableZones, whole: func(_ *Registry, z *pb.Zone, _ planned) (*pb.Zone, error) { return wholeZone(z) },
 		refs: (*Registry).zoneRefs, names: func(z *pb.Zone, ref func(kind, id string)) { ref("zone", z.Parent) }, export: exportZones}.kind(),
+	settingsKind("zone"),
 	tableKind[*pb.ProjectSettings]{name: "project", table: tableProjects, whole: (*Registry).wholeProjectSettings, one: true,
 		names: func(s *pb.ProjectSettings, ref func(kind, id string)) {
 			for _, rule := range s.Rules {
@@ -65,6 +66,7 @@ var configKinds = []ConfigKind{
 				ref("twin", m.Twin)
 			}
 		}}.kind(),
+	settingsKind("system"),
 	relationKind(),
 	tableKind[*pb.Notifier]{name: "notifier", table: notify.TableNotifiers, output: []string{"state", "has_secret"}, whole: (*Registry).wholeNotifier,
 		names: func(m *pb.Notifier, ref func(kind, id string)) { ref("twin", m.GetLogic().GetLogic()) },

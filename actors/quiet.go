@@ -38,12 +38,27 @@ func (w *waits) follows(table storage.Table, after uint64) *followed {
 // Park says that the calling goroutine, which runs a driver's call, waits from now on for something outside. Whoever
 // lets it go calls wake before that; wake may be called more than once.
 func (e *Engine) Park() (wake func()) {
-	var woken atomic.Bool
-	e.waits.rests.Add(1)
-	return func() {
-		if !woken.Swap(true) {
-			e.waits.wakes.Add(1)
-		}
+	p := &parking{w: &e.waits}
+	p.rest()
+	return p.wake
+}
+
+// parking is a goroutine's that waits once for something, which may come before it rests: what it waits for has to be on its way by then. nil: it
+// never rests.
+type parking struct {
+	w     *waits
+	state atomic.Uint32 // 0: it works, 1: it rests, 2: it was woken
+}
+
+func (p *parking) rest() {
+	if p != nil && p.state.CompareAndSwap(0, 1) {
+		p.w.rests.Add(1)
+	}
+}
+
+func (p *parking) wake() {
+	if p != nil && p.state.Swap(2) == 1 {
+		p.w.wakes.Add(1)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -125,13 +126,17 @@ func (d *draft) compareTwins(r *Registry, old, now *pb.Twin) error {
 	if err != nil || is == nil {
 		return err
 	}
-	for name, v := range is.values {
-		field := "settings." + name
-		if _, there := was.values[name]; there && !reflect.DeepEqual(v, was.values[name]) && !d.names(field) {
-			d.result.Changes = append(d.result.Changes, &pb.FieldChange{Field: field, Old: `"` + secretMask + `"`, New: `"` + secretMask + `"`})
+	d.compareHidden("settings.", was.values, is.values)
+	return nil
+}
+
+// compareHidden notes settings that differ, secrets open, where what is shown of them is the same.
+func (d *draft) compareHidden(prefix string, was, is map[string]any) {
+	for _, name := range slices.Sorted(maps.Keys(is)) {
+		if _, there := was[name]; there && !reflect.DeepEqual(is[name], was[name]) && !d.names(prefix+name) {
+			d.result.Changes = append(d.result.Changes, &pb.FieldChange{Field: prefix + name, Old: `"` + secretMask + `"`, New: `"` + secretMask + `"`})
 		}
 	}
-	return nil
 }
 
 // names says whether a change of the field, or of a part of it, is noted.

@@ -193,19 +193,28 @@ func versionAt(rec *pb.SettingsRecord, version uint64) (*pb.SettingsVersion, err
 	return nil, fmt.Errorf("version %d: %d to %d are kept: %w", version, rec.Versions[0].Version, rec.Versions[n-1].Version, ErrNotFound)
 }
 
+// shownValues gives settings as callers see them.
+func shownValues(values map[string]any, secrets []string) (*structpb.Struct, error) {
+	out, err := structpb.NewStruct(values)
+	if err != nil {
+		return nil, fmt.Errorf("settings: %w", err)
+	}
+	values = out.AsMap() // a copy
+	for _, name := range secrets {
+		visitSecret(values, name, func(in map[string]any, key string) { in[key] = secretMask })
+	}
+	maskSealed(values)
+	return structpb.NewStruct(values)
+}
+
 // shown gives a version as callers see it.
 func shown(s settingsScope, v *pb.SettingsVersion, secrets []string) (*pb.Settings, error) {
 	out := &pb.Settings{Scope: s.proto()}
 	if v == nil {
 		return out, nil
 	}
-	values := v.Values.AsMap()
-	for _, name := range secrets {
-		visitSecret(values, name, func(in map[string]any, key string) { in[key] = secretMask })
-	}
-	maskSealed(values)
 	var err error
-	out.Values, err = structpb.NewStruct(values)
+	out.Values, err = shownValues(v.Values.AsMap(), secrets)
 	out.Version, out.Time, out.By = v.Version, v.Time, v.By
 	return out, err
 }

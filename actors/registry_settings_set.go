@@ -21,9 +21,6 @@ func (r *Registry) SetSettings(ctx context.Context, req *pb.SetSettingsRequest, 
 	if err != nil {
 		return nil, fmt.Errorf("settings: %w", err)
 	}
-	if err := refuseSealed("/values", req.Values.AsMap()); err != nil {
-		return nil, err
-	}
 	twins := uint64(1)
 	if s.kind == "twin" {
 		err = r.setTwinSettings(ctx, s, req, by)
@@ -67,14 +64,11 @@ func (r *Registry) asked(s settingsScope, rec *pb.SettingsRecord, req *pb.SetSet
 		return back.values, nil
 	}
 	patch := req.Values.AsMap()
-	for _, name := range secrets {
-		visitSecret(patch, name, func(in map[string]any, key string) {
-			if in[key] != secretMask {
-				return
-			}
-			delete(in, key)
-			visitSecret(was, name, func(old map[string]any, _ string) { in[key] = old[key] })
-		})
+	if err := refuseSealed("/values", patch); err != nil {
+		return nil, err
+	}
+	for _, name := range unmaskSecrets(secrets, patch, was) {
+		return nil, noSecret("/values/" + name)
 	}
 	if req.Replace {
 		return patched(map[string]any{}, patch), nil
@@ -135,8 +129,10 @@ func (r *Registry) setTwinSettings(ctx context.Context, s settingsScope, req *pb
 func (r *Registry) setScopeSettings(ctx context.Context, s settingsScope, req *pb.SetSettingsRequest, by string) (uint64, error) {
 	var c scopeChange
 	_, err := r.change(ctx, func() (txn *storage.Txn, err error) {
-		c, txn, err = r.prepareScope(ctx, s, req, by)
-		return txn, err
+		if c, err = r.scopeChange(s, req); err != nil || c.none() {
+			return nil, err
+		}
+		return r.scopeTxn(ctx, s, c.rec, c.after.values, c.secrets, by)
 	}, func(*storage.GuardError) error { return nil })
 	if err != nil {
 		return 0, err
@@ -150,49 +146,52 @@ func (r *Registry) setScopeSettings(ctx context.Context, s settingsScope, req *p
 	return uint64(len(c.touched)), nil
 }
 
-// scopeChange is what a change of a scope's settings means: what it set before, and the twins that have others then.
+// scopeChange is what a change of a scope's settings means: what it sets before and after, secrets open, and the twins that have others then.
 type scopeChange struct {
-	before  *layer
-	touched []touchedTwin
+	before, after *layer
+	// rec is the scope's record, which names what is secret there after; named are those of before, and secrets all that are secret.
+	rec            *pb.SettingsRecord
+	named, secrets []string
+	touched        []touchedTwin
 }
 
-// prepareScope checks a change of a scope's settings, and gives the transaction that makes it; nil: there is nothing to change.
-func (r *Registry) prepareScope(ctx context.Context, s settingsScope, req *pb.SetSettingsRequest, by string) (c scopeChange, txn *storage.Txn, err error) {
-	rec, err := r.settingsRecord(s)
-	if err != nil {
-		return c, nil, err
+// none says whether nothing changes.
+func (c *scopeChange) none() bool {
+	same := reflect.DeepEqual(c.before.values, c.after.values) || len(c.before.values)+len(c.after.values) == 0
+	return same && len(c.named) == len(c.rec.Secrets)
+}
+
+// scopeChange looks at what a change of a scope's settings would mean. It fails where it is not possible.
+func (r *Registry) scopeChange(s settingsScope, req *pb.SetSettingsRequest) (c scopeChange, err error) {
+	if c.rec, err = r.settingsRecord(s); err != nil {
+		return c, err
 	}
+	c.named = slices.Clone(c.rec.Secrets)
 	for _, name := range req.Secrets {
-		if !slices.Contains(rec.Secrets, name) {
-			rec.Secrets = append(rec.Secrets, name)
+		if !slices.Contains(c.rec.Secrets, name) {
+			c.rec.Secrets = append(c.rec.Secrets, name)
 		}
 	}
-	secrets, err := r.secretsIn(s, rec)
-	if err != nil {
-		return c, nil, err
+	if c.secrets, err = r.secretsIn(s, c.rec); err != nil {
+		return c, err
 	}
-	values, err := r.asked(s, rec, req, secrets)
+	values, err := r.asked(s, c.rec, req, c.secrets)
 	if err != nil {
-		return c, nil, err
+		return c, err
 	}
 	if err := r.checkKnown(s, values); err != nil {
-		return c, nil, err
+		return c, err
 	}
-	last, _ := versionAt(rec, 0) // the last one is always there
+	c.after = &layer{s.key(), values}
+	last, _ := versionAt(c.rec, 0) // the last one is always there
 	if c.before, err = r.e.layers.opened(s.key(), last.GetValues()); err != nil {
-		return c, nil, err
+		return c, err
 	}
 	if c.before == nil {
 		c.before = &layer{scope: s.key()}
 	}
-	if c.touched, err = r.touchedBy(s, c.before, &layer{s.key(), values}); err != nil {
-		return c, nil, err
-	}
-	if reflect.DeepEqual(c.before.values, values) || len(c.before.values)+len(values) == 0 {
-		return c, nil, nil
-	}
-	txn, err = r.scopeTxn(ctx, s, rec, values, secrets, by)
-	return c, txn, err
+	c.touched, err = r.touchedBy(s, c.before, c.after)
+	return c, err
 }
 
 // scopeTxn makes values the newest version of a scope's settings, secrets sealed.

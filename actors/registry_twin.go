@@ -131,11 +131,11 @@ func (r *Registry) checkSettings(ctx context.Context, t, old *pb.Twin, s *spec) 
 	if err != nil || was == nil {
 		was = &layer{} // what cannot be opened has to be given anew
 	}
-	for _, name := range unmaskSecrets(s.model, given, was.values) {
+	for _, name := range unmaskSecrets(s.model.Secrets(), given, was.values) {
 		stored := false
 		visitSecret(old.GetSettings().AsMap(), name, func(map[string]any, string) { stored = true })
 		if !stored {
-			return nil, invalid("/settings/"+name, "is \"***\", and there is none to keep: give it")
+			return nil, noSecret("/settings/" + name)
 		}
 	}
 	if t.Settings, err = structpb.NewStruct(given); err != nil {

@@ -20,6 +20,8 @@ const odd = " 007 \u2028\u0085\t\r\n'\"yes\u007f: {}\ufeff 😀"
 const wholeProject = `{"model":{"id":"meter","thing_json":"{\"@context\":\"https://www.w3.org/2022/wot/td/v1.1\",\"@type\":\"tm:ThingModel\",\"title\":\"\\ud83d\\ude00\",\"properties\":{\"power\":{\"type\":\"number\",\"maximum\":1.50}}}"}}
 {"zone":{"id":"hq","title":"TEXT","kind":"TEXT","place":{"latitude":0,"longitude":0}}}
 {"zone":{"id":"aula","parent":"hq","place":{"latitude":-12.5,"longitude":179.99}}}
+{"zone_settings":{"id":"hq","values":{"topic":"in-hq","poll":250},"secrets":["mute"]}}
+{"zone_settings":{"id":"aula","values":{"poll":700}}}
 {"project":{"unknownSenders":"UNKNOWN_SENDERS_PROVISION","rules":[{"network":"TEXT","model":"meter","zone":"aula","labels":{"a":"TEXT"}}],"journalRetention":[{"kind":"event","maxAge":"86400s"}],"maxAge":"3600s","maxAhead":"60s","maxHistoryAge":"864000s","sampleRetention":[{"property":"TEXT","maxAge":"7200s","downsample":"60s","downsampleMaxAge":"86400s"}],"quotas":{"twins":"100","series":"1","journalBytes":"9007199254740993","topicBytes":"1"},"pubsubPush":{"audience":"TEXT","senders":["a@b"]}}}
 {"topic":{"id":"changes","title":"TEXT","maxAge":"3600s","maxMessages":"1","maxBytes":"1099511627776"}}
 {"topic":{"id":"changes.dead"}}
@@ -30,6 +32,7 @@ const wholeProject = `{"model":{"id":"meter","thing_json":"{\"@context\":\"https
 {"twin":{"id":"filter","driver":"filter","system":"room","settings":{"limit":-0.125},"reads":[{"topic":"changes","channel":"filter"}]}}
 {"route":{"id":"all","topics":["changes"],"when":"value != null && value < 3.0","properties":["TEXT"],"events":["e"],"twins":["m1"],"zone":"aula","labels":{"a":"b"},"terminate":true,"run":"filter"}}
 {"system":{"id":"room","title":"TEXT","zone":"hq","members":[{"name":"TEXT","twin":"m1"},{"name":"Gw_1","twin":"gw"}]}}
+{"system_settings":{"id":"room","values":{"topic":"in-room"},"secrets":["mute"]}}
 {"relation":{"from":"m1","type":"feeds","to":"zone:aula","title":"TEXT","attributes":{"TEXT":["",null,{},[],"1",1,-0.5,true,{"a":"TEXT"}]}}}
 {"relation":{"from":"zone:aula","type":"feeds","to":"system:room"}}
 {"relation":{"from":"system:room","type":"feeds","to":"m1"}}

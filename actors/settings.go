@@ -49,9 +49,14 @@ func maskSecrets(m *drivers.Model, settings map[string]any) {
 	}
 }
 
-// unmaskSecrets puts the old secrets where the new settings say "***", in place, and gives the names of those that there are none of.
-func unmaskSecrets(m *drivers.Model, settings, old map[string]any) (none []string) {
-	for _, name := range m.Secrets() {
+// noSecret is why a setting that says "***" is refused.
+func noSecret(path string) error {
+	return invalid(path, "is \"***\", and there is none to keep: give it")
+}
+
+// unmaskSecrets puts the old secrets of the names where the new settings say "***", in place, and gives those that there are none of.
+func unmaskSecrets(names []string, settings, old map[string]any) (none []string) {
+	for _, name := range names {
 		visitSecret(settings, name, func(in map[string]any, key string) {
 			if in[key] != secretMask {
 				return

@@ -109,12 +109,12 @@ func TestSecrets(t *testing.T) {
 	if shown["password"] != "***" || shown["login"].(map[string]any)["pin"] != "***" || shown["user"] != "u" {
 		t.Errorf("shown %v", shown)
 	}
-	unmaskSecrets(m, shown, fresh())
+	unmaskSecrets(m.Secrets(), shown, fresh())
 	if shown["password"] != "geheim" || shown["login"].(map[string]any)["pin"] != "1234" {
 		t.Errorf("unmasked %v", shown)
 	}
 	none := map[string]any{"password": "***"}
-	unmaskSecrets(m, none, map[string]any{})
+	unmaskSecrets(m.Secrets(), none, map[string]any{})
 	if _, there := none["password"]; there {
 		t.Errorf("a mask became a password: %v", none)
 	}

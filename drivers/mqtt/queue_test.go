@@ -151,3 +151,45 @@ func TestASharedSubscriptionPassesByAMemberWithoutRoom(t *testing.T) {
 		t.Fatalf("stats %+v", n)
 	}
 }
+
+// Who else shares the subscription may be at another node, and may have a session there that waits for its client.
+func TestASharedSubscriptionPassesOnToAnotherNode(t *testing.T) {
+	for name, away := range map[string]bool{"a client": false, "the session of a client that is away": true} {
+		t.Run(name, func(t *testing.T) {
+			_, one, two := startPair(t, &desk{}, &desk{}, nil)
+			goes, pub := join(t, one, 5, "goes", nil), join(t, one, 5, "pub", nil)
+			goes.subscribe(1, 1, "$share/g/t/#")
+			for i := range 3 {
+				pub.publish("t/x", fmt.Sprint(i), 1, uint16(i+1))
+				pub.expect(packets.Puback)
+				goes.expect(packets.Publish)
+			}
+			stays := join(t, two, 5, "stays", stay)
+			stays.subscribe(1, 1, "$share/g/t/#")
+			eventually(t, "both nodes know both", func() bool {
+				groups := one.audienceOf("t/x").groups
+				return len(groups) == 1 && len(groups[0].members) == 2
+			})
+			if away {
+				stays.conn.Close()
+				eventually(t, "it is away", func() bool { return two.connected("stays") == nil })
+			}
+			goes.conn.Close()
+			if away {
+				eventually(t, "they are in its queue", func() bool { return stored(t, two, TableQueue) == 3 })
+				stays = join(t, two, 5, "stays", stay)
+			}
+			for i := range 3 {
+				pk := stays.expect(packets.Publish)
+				if string(pk.Payload) != fmt.Sprint(i) {
+					t.Fatalf("got %q, want %d", pk.Payload, i)
+				}
+				stays.send(packets.Packet{FixedHeader: packets.FixedHeader{Type: packets.Puback}, PacketID: pk.PacketID})
+			}
+			stays.silent()
+			if n := one.Stats(); n.DroppedQueue+n.DroppedOut+two.Stats().DroppedOut != 0 {
+				t.Fatalf("stats %+v", n)
+			}
+		})
+	}
+}

@@ -10,6 +10,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	structpb "google.golang.org/protobuf/types/known/structpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -103,6 +104,8 @@ type ConfigRecord struct {
 	//	*ConfigRecord_Source
 	//	*ConfigRecord_Simulation
 	//	*ConfigRecord_Detector
+	//	*ConfigRecord_ZoneSettings
+	//	*ConfigRecord_SystemSettings
 	Record        isConfigRecord_Record `protobuf_oneof:"record"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -289,6 +292,24 @@ func (x *ConfigRecord) GetDetector() *Detector {
 	return nil
 }
 
+func (x *ConfigRecord) GetZoneSettings() *ScopeSettings {
+	if x != nil {
+		if x, ok := x.Record.(*ConfigRecord_ZoneSettings); ok {
+			return x.ZoneSettings
+		}
+	}
+	return nil
+}
+
+func (x *ConfigRecord) GetSystemSettings() *ScopeSettings {
+	if x != nil {
+		if x, ok := x.Record.(*ConfigRecord_SystemSettings); ok {
+			return x.SystemSettings
+		}
+	}
+	return nil
+}
+
 type isConfigRecord_Record interface {
 	isConfigRecord_Record()
 }
@@ -358,6 +379,15 @@ type ConfigRecord_Detector struct {
 	Detector *Detector `protobuf:"bytes,14,opt,name=detector,proto3,oneof"`
 }
 
+type ConfigRecord_ZoneSettings struct {
+	// What a zone, or a system, gives the twins that are in it. Of drivers it is given by SettingsService only: they are of no project.
+	ZoneSettings *ScopeSettings `protobuf:"bytes,20,opt,name=zone_settings,json=zoneSettings,proto3,oneof"`
+}
+
+type ConfigRecord_SystemSettings struct {
+	SystemSettings *ScopeSettings `protobuf:"bytes,21,opt,name=system_settings,json=systemSettings,proto3,oneof"`
+}
+
 func (*ConfigRecord_Zone) isConfigRecord_Record() {}
 
 func (*ConfigRecord_Twin) isConfigRecord_Record() {}
@@ -390,6 +420,74 @@ func (*ConfigRecord_Simulation) isConfigRecord_Record() {}
 
 func (*ConfigRecord_Detector) isConfigRecord_Record() {}
 
+func (*ConfigRecord_ZoneSettings) isConfigRecord_Record() {}
+
+func (*ConfigRecord_SystemSettings) isConfigRecord_Record() {}
+
+// ScopeSettings are what a zone or a system sets: all of it, and what is not named is removed.
+type ScopeSettings struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the zone or system, which is there.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// A secret that reads *** stays.
+	Values *structpb.Struct `protobuf:"bytes,2,opt,name=values,proto3" json:"values,omitempty"`
+	// Names that are secret here, besides those that a driver's schema says are. They stay so.
+	Secrets       []string `protobuf:"bytes,3,rep,name=secrets,proto3" json:"secrets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScopeSettings) Reset() {
+	*x = ScopeSettings{}
+	mi := &file_pollux_v1_bulk_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScopeSettings) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScopeSettings) ProtoMessage() {}
+
+func (x *ScopeSettings) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_bulk_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScopeSettings.ProtoReflect.Descriptor instead.
+func (*ScopeSettings) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ScopeSettings) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ScopeSettings) GetValues() *structpb.Struct {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+func (x *ScopeSettings) GetSecrets() []string {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
 type ApplyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Project that all of the records are in; empty: the caller's, or `default`.
@@ -408,7 +506,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_pollux_v1_bulk_proto_msgTypes[1]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -420,7 +518,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_bulk_proto_msgTypes[1]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -433,7 +531,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{1}
+	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ApplyRequest) GetProject() string {
@@ -481,7 +579,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_pollux_v1_bulk_proto_msgTypes[2]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -493,7 +591,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_bulk_proto_msgTypes[2]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -506,7 +604,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{2}
+	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ApplyResponse) GetResults() []*ApplyResult {
@@ -535,7 +633,7 @@ type ApplyResult struct {
 
 func (x *ApplyResult) Reset() {
 	*x = ApplyResult{}
-	mi := &file_pollux_v1_bulk_proto_msgTypes[3]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -547,7 +645,7 @@ func (x *ApplyResult) String() string {
 func (*ApplyResult) ProtoMessage() {}
 
 func (x *ApplyResult) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_bulk_proto_msgTypes[3]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -560,7 +658,7 @@ func (x *ApplyResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResult.ProtoReflect.Descriptor instead.
 func (*ApplyResult) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{3}
+	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ApplyResult) GetKind() string {
@@ -626,7 +724,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_pollux_v1_bulk_proto_msgTypes[4]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +736,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_bulk_proto_msgTypes[4]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +749,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{4}
+	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *FieldChange) GetField() string {
@@ -685,7 +783,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_pollux_v1_bulk_proto_msgTypes[5]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +795,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_bulk_proto_msgTypes[5]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +808,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{5}
+	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ExportRequest) GetProject() string {
@@ -729,7 +827,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_pollux_v1_bulk_proto_msgTypes[6]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +839,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_bulk_proto_msgTypes[6]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +852,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{6}
+	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ExportResponse) GetRecords() []*ConfigRecord {
@@ -768,7 +866,7 @@ var File_pollux_v1_bulk_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\n" +
-	"\x14pollux/v1/bulk.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19pollux/v1/analytics.proto\x1a\x1apollux/v1/automation.proto\x1a\x16pollux/v1/ingest.proto\x1a\x15pollux/v1/model.proto\x1a\x16pollux/v1/notify.proto\x1a\x18pollux/v1/relation.proto\x1a\x1apollux/v1/simulation.proto\x1a\x14pollux/v1/sink.proto\x1a\x14pollux/v1/site.proto\x1a\x16pollux/v1/source.proto\x1a\x15pollux/v1/topic.proto\x1a\x14pollux/v1/twin.proto\"\x8a\x06\n" +
+	"\x14pollux/v1/bulk.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x19pollux/v1/analytics.proto\x1a\x1apollux/v1/automation.proto\x1a\x16pollux/v1/ingest.proto\x1a\x15pollux/v1/model.proto\x1a\x16pollux/v1/notify.proto\x1a\x18pollux/v1/relation.proto\x1a\x1apollux/v1/simulation.proto\x1a\x14pollux/v1/sink.proto\x1a\x14pollux/v1/site.proto\x1a\x16pollux/v1/source.proto\x1a\x15pollux/v1/topic.proto\x1a\x14pollux/v1/twin.proto\"\x90\a\n" +
 	"\fConfigRecord\x12%\n" +
 	"\x04zone\x18\x01 \x01(\v2\x0f.pollux.v1.ZoneH\x00R\x04zone\x12%\n" +
 	"\x04twin\x18\x02 \x01(\v2\x0f.pollux.v1.TwinH\x00R\x04twin\x12+\n" +
@@ -788,8 +886,14 @@ const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\n" +
 	"simulation\x18\x13 \x01(\v2\x15.pollux.v1.SimulationH\x00R\n" +
 	"simulation\x121\n" +
-	"\bdetector\x18\x0e \x01(\v2\x13.pollux.v1.DetectorH\x00R\bdetectorB\x0f\n" +
-	"\x06record\x12\x05\xbaH\x02\b\x01\"\xbb\x01\n" +
+	"\bdetector\x18\x0e \x01(\v2\x13.pollux.v1.DetectorH\x00R\bdetector\x12?\n" +
+	"\rzone_settings\x18\x14 \x01(\v2\x18.pollux.v1.ScopeSettingsH\x00R\fzoneSettings\x12C\n" +
+	"\x0fsystem_settings\x18\x15 \x01(\v2\x18.pollux.v1.ScopeSettingsH\x00R\x0esystemSettingsB\x0f\n" +
+	"\x06record\x12\x05\xbaH\x02\b\x01\"t\n" +
+	"\rScopeSettings\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
+	"\x06values\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x06values\x12\"\n" +
+	"\asecrets\x18\x03 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\asecrets\"\xbb\x01\n" +
 	"\fApplyRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12>\n" +
 	"\arecords\x18\x02 \x03(\v2\x17.pollux.v1.ConfigRecordB\v\xbaH\b\x92\x01\x05\b\x01\x10\xf4\x03R\arecords\x12\x17\n" +
@@ -839,64 +943,69 @@ func file_pollux_v1_bulk_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_bulk_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_pollux_v1_bulk_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_pollux_v1_bulk_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_pollux_v1_bulk_proto_goTypes = []any{
 	(ApplyOutcome)(0),         // 0: pollux.v1.ApplyOutcome
 	(*ConfigRecord)(nil),      // 1: pollux.v1.ConfigRecord
-	(*ApplyRequest)(nil),      // 2: pollux.v1.ApplyRequest
-	(*ApplyResponse)(nil),     // 3: pollux.v1.ApplyResponse
-	(*ApplyResult)(nil),       // 4: pollux.v1.ApplyResult
-	(*FieldChange)(nil),       // 5: pollux.v1.FieldChange
-	(*ExportRequest)(nil),     // 6: pollux.v1.ExportRequest
-	(*ExportResponse)(nil),    // 7: pollux.v1.ExportResponse
-	(*Zone)(nil),              // 8: pollux.v1.Zone
-	(*Twin)(nil),              // 9: pollux.v1.Twin
-	(*System)(nil),            // 10: pollux.v1.System
-	(*Model)(nil),             // 11: pollux.v1.Model
-	(*Topic)(nil),             // 12: pollux.v1.Topic
-	(*PutChannelRequest)(nil), // 13: pollux.v1.PutChannelRequest
-	(*Route)(nil),             // 14: pollux.v1.Route
-	(*ProjectSettings)(nil),   // 15: pollux.v1.ProjectSettings
-	(*Relation)(nil),          // 16: pollux.v1.Relation
-	(*Schedule)(nil),          // 17: pollux.v1.Schedule
-	(*Rule)(nil),              // 18: pollux.v1.Rule
-	(*Notifier)(nil),          // 19: pollux.v1.Notifier
-	(*Sink)(nil),              // 20: pollux.v1.Sink
-	(*Source)(nil),            // 21: pollux.v1.Source
-	(*Simulation)(nil),        // 22: pollux.v1.Simulation
-	(*Detector)(nil),          // 23: pollux.v1.Detector
+	(*ScopeSettings)(nil),     // 2: pollux.v1.ScopeSettings
+	(*ApplyRequest)(nil),      // 3: pollux.v1.ApplyRequest
+	(*ApplyResponse)(nil),     // 4: pollux.v1.ApplyResponse
+	(*ApplyResult)(nil),       // 5: pollux.v1.ApplyResult
+	(*FieldChange)(nil),       // 6: pollux.v1.FieldChange
+	(*ExportRequest)(nil),     // 7: pollux.v1.ExportRequest
+	(*ExportResponse)(nil),    // 8: pollux.v1.ExportResponse
+	(*Zone)(nil),              // 9: pollux.v1.Zone
+	(*Twin)(nil),              // 10: pollux.v1.Twin
+	(*System)(nil),            // 11: pollux.v1.System
+	(*Model)(nil),             // 12: pollux.v1.Model
+	(*Topic)(nil),             // 13: pollux.v1.Topic
+	(*PutChannelRequest)(nil), // 14: pollux.v1.PutChannelRequest
+	(*Route)(nil),             // 15: pollux.v1.Route
+	(*ProjectSettings)(nil),   // 16: pollux.v1.ProjectSettings
+	(*Relation)(nil),          // 17: pollux.v1.Relation
+	(*Schedule)(nil),          // 18: pollux.v1.Schedule
+	(*Rule)(nil),              // 19: pollux.v1.Rule
+	(*Notifier)(nil),          // 20: pollux.v1.Notifier
+	(*Sink)(nil),              // 21: pollux.v1.Sink
+	(*Source)(nil),            // 22: pollux.v1.Source
+	(*Simulation)(nil),        // 23: pollux.v1.Simulation
+	(*Detector)(nil),          // 24: pollux.v1.Detector
+	(*structpb.Struct)(nil),   // 25: google.protobuf.Struct
 }
 var file_pollux_v1_bulk_proto_depIdxs = []int32{
-	8,  // 0: pollux.v1.ConfigRecord.zone:type_name -> pollux.v1.Zone
-	9,  // 1: pollux.v1.ConfigRecord.twin:type_name -> pollux.v1.Twin
-	10, // 2: pollux.v1.ConfigRecord.system:type_name -> pollux.v1.System
-	11, // 3: pollux.v1.ConfigRecord.model:type_name -> pollux.v1.Model
-	12, // 4: pollux.v1.ConfigRecord.topic:type_name -> pollux.v1.Topic
-	13, // 5: pollux.v1.ConfigRecord.channel:type_name -> pollux.v1.PutChannelRequest
-	14, // 6: pollux.v1.ConfigRecord.route:type_name -> pollux.v1.Route
-	15, // 7: pollux.v1.ConfigRecord.project:type_name -> pollux.v1.ProjectSettings
-	16, // 8: pollux.v1.ConfigRecord.relation:type_name -> pollux.v1.Relation
-	17, // 9: pollux.v1.ConfigRecord.schedule:type_name -> pollux.v1.Schedule
-	18, // 10: pollux.v1.ConfigRecord.rule:type_name -> pollux.v1.Rule
-	19, // 11: pollux.v1.ConfigRecord.notifier:type_name -> pollux.v1.Notifier
-	20, // 12: pollux.v1.ConfigRecord.sink:type_name -> pollux.v1.Sink
-	21, // 13: pollux.v1.ConfigRecord.source:type_name -> pollux.v1.Source
-	22, // 14: pollux.v1.ConfigRecord.simulation:type_name -> pollux.v1.Simulation
-	23, // 15: pollux.v1.ConfigRecord.detector:type_name -> pollux.v1.Detector
-	1,  // 16: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
-	4,  // 17: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
-	0,  // 18: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
-	5,  // 19: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
-	1,  // 20: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
-	2,  // 21: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
-	6,  // 22: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
-	3,  // 23: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
-	7,  // 24: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
-	23, // [23:25] is the sub-list for method output_type
-	21, // [21:23] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	9,  // 0: pollux.v1.ConfigRecord.zone:type_name -> pollux.v1.Zone
+	10, // 1: pollux.v1.ConfigRecord.twin:type_name -> pollux.v1.Twin
+	11, // 2: pollux.v1.ConfigRecord.system:type_name -> pollux.v1.System
+	12, // 3: pollux.v1.ConfigRecord.model:type_name -> pollux.v1.Model
+	13, // 4: pollux.v1.ConfigRecord.topic:type_name -> pollux.v1.Topic
+	14, // 5: pollux.v1.ConfigRecord.channel:type_name -> pollux.v1.PutChannelRequest
+	15, // 6: pollux.v1.ConfigRecord.route:type_name -> pollux.v1.Route
+	16, // 7: pollux.v1.ConfigRecord.project:type_name -> pollux.v1.ProjectSettings
+	17, // 8: pollux.v1.ConfigRecord.relation:type_name -> pollux.v1.Relation
+	18, // 9: pollux.v1.ConfigRecord.schedule:type_name -> pollux.v1.Schedule
+	19, // 10: pollux.v1.ConfigRecord.rule:type_name -> pollux.v1.Rule
+	20, // 11: pollux.v1.ConfigRecord.notifier:type_name -> pollux.v1.Notifier
+	21, // 12: pollux.v1.ConfigRecord.sink:type_name -> pollux.v1.Sink
+	22, // 13: pollux.v1.ConfigRecord.source:type_name -> pollux.v1.Source
+	23, // 14: pollux.v1.ConfigRecord.simulation:type_name -> pollux.v1.Simulation
+	24, // 15: pollux.v1.ConfigRecord.detector:type_name -> pollux.v1.Detector
+	2,  // 16: pollux.v1.ConfigRecord.zone_settings:type_name -> pollux.v1.ScopeSettings
+	2,  // 17: pollux.v1.ConfigRecord.system_settings:type_name -> pollux.v1.ScopeSettings
+	25, // 18: pollux.v1.ScopeSettings.values:type_name -> google.protobuf.Struct
+	1,  // 19: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
+	5,  // 20: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
+	0,  // 21: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
+	6,  // 22: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
+	1,  // 23: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
+	3,  // 24: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
+	7,  // 25: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
+	4,  // 26: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
+	8,  // 27: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
+	26, // [26:28] is the sub-list for method output_type
+	24, // [24:26] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_bulk_proto_init() }
@@ -933,6 +1042,8 @@ func file_pollux_v1_bulk_proto_init() {
 		(*ConfigRecord_Source)(nil),
 		(*ConfigRecord_Simulation)(nil),
 		(*ConfigRecord_Detector)(nil),
+		(*ConfigRecord_ZoneSettings)(nil),
+		(*ConfigRecord_SystemSettings)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -940,7 +1051,7 @@ func file_pollux_v1_bulk_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_bulk_proto_rawDesc), len(file_pollux_v1_bulk_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,7 +36,7 @@ export interface Plan {
 
 /** The kinds in the order in which they are applied: what is named comes before who names it. */
 export const kinds = [
-  "model", "zone", "project", "topic", "channel", "twin", "route", "system", "relation", "notifier", "schedule", "rule", "sink", "source", "simulation", "detector",
+  "model", "zone", "zone_settings", "project", "topic", "channel", "twin", "route", "system", "system_settings", "relation", "notifier", "schedule", "rule", "sink", "source", "simulation", "detector",
 ] as const;
 export type Kind = (typeof kinds)[number];
 
@@ -173,6 +173,12 @@ function named(record: ConfigRecord, project: string): { id: string; refs: strin
   switch (r.case) {
     case "zone":
       ref("zone", r.value.parent);
+      break;
+    case "zoneSettings":
+      ref("zone", r.value.id);
+      break;
+    case "systemSettings":
+      ref("system", r.value.id);
       break;
     case "twin":
       ref("model", r.value.model);

@@ -4,6 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import { file_google_protobuf_struct } from "@bufbuild/protobuf/wkt";
 import type { Detector } from "./analytics_pb";
 import { file_pollux_v1_analytics } from "./analytics_pb";
 import type { Rule, Schedule } from "./automation_pb";
@@ -28,13 +29,13 @@ import type { PutChannelRequest, Route, Topic } from "./topic_pb";
 import { file_pollux_v1_topic } from "./topic_pb";
 import type { Twin } from "./twin_pb";
 import { file_pollux_v1_twin } from "./twin_pb";
-import type { Message } from "@bufbuild/protobuf";
+import type { JsonObject, Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file pollux/v1/bulk.proto.
  */
 export const file_pollux_v1_bulk: GenFile = /*@__PURE__*/
-  fileDesc("ChRwb2xsdXgvdjEvYnVsay5wcm90bxIJcG9sbHV4LnYxIoAFCgxDb25maWdSZWNvcmQSHwoEem9uZRgBIAEoCzIPLnBvbGx1eC52MS5ab25lSAASHwoEdHdpbhgCIAEoCzIPLnBvbGx1eC52MS5Ud2luSAASIwoGc3lzdGVtGAMgASgLMhEucG9sbHV4LnYxLlN5c3RlbUgAEiEKBW1vZGVsGAQgASgLMhAucG9sbHV4LnYxLk1vZGVsSAASIQoFdG9waWMYBSABKAsyEC5wb2xsdXgudjEuVG9waWNIABIvCgdjaGFubmVsGAYgASgLMhwucG9sbHV4LnYxLlB1dENoYW5uZWxSZXF1ZXN0SAASIQoFcm91dGUYByABKAsyEC5wb2xsdXgudjEuUm91dGVIABItCgdwcm9qZWN0GAggASgLMhoucG9sbHV4LnYxLlByb2plY3RTZXR0aW5nc0gAEicKCHJlbGF0aW9uGAkgASgLMhMucG9sbHV4LnYxLlJlbGF0aW9uSAASJwoIc2NoZWR1bGUYCiABKAsyEy5wb2xsdXgudjEuU2NoZWR1bGVIABIfCgRydWxlGAsgASgLMg8ucG9sbHV4LnYxLlJ1bGVIABInCghub3RpZmllchgMIAEoCzITLnBvbGx1eC52MS5Ob3RpZmllckgAEh8KBHNpbmsYESABKAsyDy5wb2xsdXgudjEuU2lua0gAEiMKBnNvdXJjZRgSIAEoCzIRLnBvbGx1eC52MS5Tb3VyY2VIABIrCgpzaW11bGF0aW9uGBMgASgLMhUucG9sbHV4LnYxLlNpbXVsYXRpb25IABInCghkZXRlY3RvchgOIAEoCzITLnBvbGx1eC52MS5EZXRlY3RvckgAQggKBnJlY29yZCJ5CgxBcHBseVJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIoCgdyZWNvcmRzGAIgAygLMhcucG9sbHV4LnYxLkNvbmZpZ1JlY29yZBIPCgdkcnlfcnVuGAMgASgIEgwKBGVhY2gYBCABKAgSDwoHcGxhbm5lZBgFIAMoCSI4Cg1BcHBseVJlc3BvbnNlEicKB3Jlc3VsdHMYASADKAsyFi5wb2xsdXgudjEuQXBwbHlSZXN1bHQiqQEKC0FwcGx5UmVzdWx0EgwKBGtpbmQYASABKAkSCgoCaWQYAiABKAkSKAoHb3V0Y29tZRgDIAEoDjIXLnBvbGx1eC52MS5BcHBseU91dGNvbWUSDQoFZXJyb3IYBCABKAkSDAoEcGF0aBgFIAEoCRInCgdjaGFuZ2VzGAYgAygLMhYucG9sbHV4LnYxLkZpZWxkQ2hhbmdlEhAKCHJldmlzaW9uGAcgASgEIjYKC0ZpZWxkQ2hhbmdlEg0KBWZpZWxkGAEgASgJEgsKA29sZBgCIAEoCRILCgNuZXcYAyABKAkiIAoNRXhwb3J0UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJIjoKDkV4cG9ydFJlc3BvbnNlEigKB3JlY29yZHMYASADKAsyFy5wb2xsdXgudjEuQ29uZmlnUmVjb3JkKrMBCgxBcHBseU91dGNvbWUSHQoZQVBQTFlfT1VUQ09NRV9VTlNQRUNJRklFRBAAEhkKFUFQUExZX09VVENPTUVfQ1JFQVRFRBABEhkKFUFQUExZX09VVENPTUVfQ0hBTkdFRBACEhsKF0FQUExZX09VVENPTUVfVU5DSEFOR0VEEAMSGQoVQVBQTFlfT1VUQ09NRV9SRUZVU0VEEAQSFgoSQVBQTFlfT1VUQ09NRV9MRUZUEAUyigEKC0J1bGtTZXJ2aWNlEjoKBUFwcGx5EhcucG9sbHV4LnYxLkFwcGx5UmVxdWVzdBoYLnBvbGx1eC52MS5BcHBseVJlc3BvbnNlEj8KBkV4cG9ydBIYLnBvbGx1eC52MS5FeHBvcnRSZXF1ZXN0GhkucG9sbHV4LnYxLkV4cG9ydFJlc3BvbnNlMAFCNVozZ2l0aHViLmNvbS9wb2xsdXhocS9wb2xsdXgvcHJvdG8vcG9sbHV4L3YxO3BvbGx1eHYxYgZwcm90bzM", [file_pollux_v1_analytics, file_pollux_v1_automation, file_pollux_v1_ingest, file_pollux_v1_model, file_pollux_v1_notify, file_pollux_v1_relation, file_pollux_v1_simulation, file_pollux_v1_sink, file_pollux_v1_site, file_pollux_v1_source, file_pollux_v1_topic, file_pollux_v1_twin]);
+  fileDesc("ChRwb2xsdXgvdjEvYnVsay5wcm90bxIJcG9sbHV4LnYxIugFCgxDb25maWdSZWNvcmQSHwoEem9uZRgBIAEoCzIPLnBvbGx1eC52MS5ab25lSAASHwoEdHdpbhgCIAEoCzIPLnBvbGx1eC52MS5Ud2luSAASIwoGc3lzdGVtGAMgASgLMhEucG9sbHV4LnYxLlN5c3RlbUgAEiEKBW1vZGVsGAQgASgLMhAucG9sbHV4LnYxLk1vZGVsSAASIQoFdG9waWMYBSABKAsyEC5wb2xsdXgudjEuVG9waWNIABIvCgdjaGFubmVsGAYgASgLMhwucG9sbHV4LnYxLlB1dENoYW5uZWxSZXF1ZXN0SAASIQoFcm91dGUYByABKAsyEC5wb2xsdXgudjEuUm91dGVIABItCgdwcm9qZWN0GAggASgLMhoucG9sbHV4LnYxLlByb2plY3RTZXR0aW5nc0gAEicKCHJlbGF0aW9uGAkgASgLMhMucG9sbHV4LnYxLlJlbGF0aW9uSAASJwoIc2NoZWR1bGUYCiABKAsyEy5wb2xsdXgudjEuU2NoZWR1bGVIABIfCgRydWxlGAsgASgLMg8ucG9sbHV4LnYxLlJ1bGVIABInCghub3RpZmllchgMIAEoCzITLnBvbGx1eC52MS5Ob3RpZmllckgAEh8KBHNpbmsYESABKAsyDy5wb2xsdXgudjEuU2lua0gAEiMKBnNvdXJjZRgSIAEoCzIRLnBvbGx1eC52MS5Tb3VyY2VIABIrCgpzaW11bGF0aW9uGBMgASgLMhUucG9sbHV4LnYxLlNpbXVsYXRpb25IABInCghkZXRlY3RvchgOIAEoCzITLnBvbGx1eC52MS5EZXRlY3RvckgAEjEKDXpvbmVfc2V0dGluZ3MYFCABKAsyGC5wb2xsdXgudjEuU2NvcGVTZXR0aW5nc0gAEjMKD3N5c3RlbV9zZXR0aW5ncxgVIAEoCzIYLnBvbGx1eC52MS5TY29wZVNldHRpbmdzSABCCAoGcmVjb3JkIlUKDVNjb3BlU2V0dGluZ3MSCgoCaWQYASABKAkSJwoGdmFsdWVzGAIgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIPCgdzZWNyZXRzGAMgAygJInkKDEFwcGx5UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEigKB3JlY29yZHMYAiADKAsyFy5wb2xsdXgudjEuQ29uZmlnUmVjb3JkEg8KB2RyeV9ydW4YAyABKAgSDAoEZWFjaBgEIAEoCBIPCgdwbGFubmVkGAUgAygJIjgKDUFwcGx5UmVzcG9uc2USJwoHcmVzdWx0cxgBIAMoCzIWLnBvbGx1eC52MS5BcHBseVJlc3VsdCKpAQoLQXBwbHlSZXN1bHQSDAoEa2luZBgBIAEoCRIKCgJpZBgCIAEoCRIoCgdvdXRjb21lGAMgASgOMhcucG9sbHV4LnYxLkFwcGx5T3V0Y29tZRINCgVlcnJvchgEIAEoCRIMCgRwYXRoGAUgASgJEicKB2NoYW5nZXMYBiADKAsyFi5wb2xsdXgudjEuRmllbGRDaGFuZ2USEAoIcmV2aXNpb24YByABKAQiNgoLRmllbGRDaGFuZ2USDQoFZmllbGQYASABKAkSCwoDb2xkGAIgASgJEgsKA25ldxgDIAEoCSIgCg1FeHBvcnRSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkiOgoORXhwb3J0UmVzcG9uc2USKAoHcmVjb3JkcxgBIAMoCzIXLnBvbGx1eC52MS5Db25maWdSZWNvcmQqswEKDEFwcGx5T3V0Y29tZRIdChlBUFBMWV9PVVRDT01FX1VOU1BFQ0lGSUVEEAASGQoVQVBQTFlfT1VUQ09NRV9DUkVBVEVEEAESGQoVQVBQTFlfT1VUQ09NRV9DSEFOR0VEEAISGwoXQVBQTFlfT1VUQ09NRV9VTkNIQU5HRUQQAxIZChVBUFBMWV9PVVRDT01FX1JFRlVTRUQQBBIWChJBUFBMWV9PVVRDT01FX0xFRlQQBTKKAQoLQnVsa1NlcnZpY2USOgoFQXBwbHkSFy5wb2xsdXgudjEuQXBwbHlSZXF1ZXN0GhgucG9sbHV4LnYxLkFwcGx5UmVzcG9uc2USPwoGRXhwb3J0EhgucG9sbHV4LnYxLkV4cG9ydFJlcXVlc3QaGS5wb2xsdXgudjEuRXhwb3J0UmVzcG9uc2UwAUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_struct, file_pollux_v1_analytics, file_pollux_v1_automation, file_pollux_v1_ingest, file_pollux_v1_model, file_pollux_v1_notify, file_pollux_v1_relation, file_pollux_v1_simulation, file_pollux_v1_sink, file_pollux_v1_site, file_pollux_v1_source, file_pollux_v1_topic, file_pollux_v1_twin]);
 
 /**
  * ConfigRecord is a record as it shall be. What is output only is not looked at, the revision neither.
@@ -143,6 +144,20 @@ export type ConfigRecord = Message<"pollux.v1.ConfigRecord"> & {
      */
     value: Detector;
     case: "detector";
+  } | {
+    /**
+     * What a zone, or a system, gives the twins that are in it. Of drivers it is given by SettingsService only: they are of no project.
+     *
+     * @generated from field: pollux.v1.ScopeSettings zone_settings = 20;
+     */
+    value: ScopeSettings;
+    case: "zoneSettings";
+  } | {
+    /**
+     * @generated from field: pollux.v1.ScopeSettings system_settings = 21;
+     */
+    value: ScopeSettings;
+    case: "systemSettings";
   } | { case: undefined; value?: undefined };
 };
 
@@ -152,6 +167,41 @@ export type ConfigRecord = Message<"pollux.v1.ConfigRecord"> & {
  */
 export const ConfigRecordSchema: GenMessage<ConfigRecord> = /*@__PURE__*/
   messageDesc(file_pollux_v1_bulk, 0);
+
+/**
+ * ScopeSettings are what a zone or a system sets: all of it, and what is not named is removed.
+ *
+ * @generated from message pollux.v1.ScopeSettings
+ */
+export type ScopeSettings = Message<"pollux.v1.ScopeSettings"> & {
+  /**
+   * Id of the zone or system, which is there.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * A secret that reads *** stays.
+   *
+   * @generated from field: google.protobuf.Struct values = 2;
+   */
+  values?: JsonObject | undefined;
+
+  /**
+   * Names that are secret here, besides those that a driver's schema says are. They stay so.
+   *
+   * @generated from field: repeated string secrets = 3;
+   */
+  secrets: string[];
+};
+
+/**
+ * Describes the message pollux.v1.ScopeSettings.
+ * Use `create(ScopeSettingsSchema)` to create a new message.
+ */
+export const ScopeSettingsSchema: GenMessage<ScopeSettings> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_bulk, 1);
 
 /**
  * @generated from message pollux.v1.ApplyRequest
@@ -198,7 +248,7 @@ export type ApplyRequest = Message<"pollux.v1.ApplyRequest"> & {
  * Use `create(ApplyRequestSchema)` to create a new message.
  */
 export const ApplyRequestSchema: GenMessage<ApplyRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_bulk, 1);
+  messageDesc(file_pollux_v1_bulk, 2);
 
 /**
  * @generated from message pollux.v1.ApplyResponse
@@ -217,7 +267,7 @@ export type ApplyResponse = Message<"pollux.v1.ApplyResponse"> & {
  * Use `create(ApplyResponseSchema)` to create a new message.
  */
 export const ApplyResponseSchema: GenMessage<ApplyResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_bulk, 2);
+  messageDesc(file_pollux_v1_bulk, 3);
 
 /**
  * ApplyResult says what became, or with dry_run would become, of a record.
@@ -272,7 +322,7 @@ export type ApplyResult = Message<"pollux.v1.ApplyResult"> & {
  * Use `create(ApplyResultSchema)` to create a new message.
  */
 export const ApplyResultSchema: GenMessage<ApplyResult> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_bulk, 3);
+  messageDesc(file_pollux_v1_bulk, 4);
 
 /**
  * FieldChange is a field that changes.
@@ -305,7 +355,7 @@ export type FieldChange = Message<"pollux.v1.FieldChange"> & {
  * Use `create(FieldChangeSchema)` to create a new message.
  */
 export const FieldChangeSchema: GenMessage<FieldChange> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_bulk, 4);
+  messageDesc(file_pollux_v1_bulk, 5);
 
 /**
  * @generated from message pollux.v1.ExportRequest
@@ -324,7 +374,7 @@ export type ExportRequest = Message<"pollux.v1.ExportRequest"> & {
  * Use `create(ExportRequestSchema)` to create a new message.
  */
 export const ExportRequestSchema: GenMessage<ExportRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_bulk, 5);
+  messageDesc(file_pollux_v1_bulk, 6);
 
 /**
  * @generated from message pollux.v1.ExportResponse
@@ -341,7 +391,7 @@ export type ExportResponse = Message<"pollux.v1.ExportResponse"> & {
  * Use `create(ExportResponseSchema)` to create a new message.
  */
 export const ExportResponseSchema: GenMessage<ExportResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_bulk, 6);
+  messageDesc(file_pollux_v1_bulk, 7);
 
 /**
  * @generated from enum pollux.v1.ApplyOutcome
