@@ -169,7 +169,7 @@ func New(o Options) (*Engine, error) {
 	e.intake = newIntake(e)
 	e.sources = inflow.New(inflow.Options{Store: o.Store, Ingest: e.fetched, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		Secret: func(m *pb.Source) (string, error) { return e.secretAt("source/"+m.Id+"/secret", m.Secret) }, Node: o.Node, Cluster: o.ClusterID, Logger: o.Logger, Metrics: o.Metrics})
-	e.simulations = simulation.New(simulation.Options{Store: o.Store, Ingest: e.simulated, Make: e.simulatedTwin, Model: e.simulatedModel,
+	e.simulations = simulation.New(simulation.Options{Store: o.Store, Ingest: e.simulated, Make: e.simulatedTwin, ModelOf: e.simulatedModel, Thing: e.simulatedThing,
 		Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() }, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
 	e.interval.init(o.CheckpointMin, o.CheckpointMax)
 	for i := range e.shards {

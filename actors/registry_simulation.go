@@ -225,13 +225,15 @@ func (e *Engine) simulatedTwin(ctx context.Context, id, model string) error {
 	return err
 }
 
-// simulatedModel is the model by which a twin reads what a simulation sends; empty: it has a driver, or is not there.
-func (e *Engine) simulatedModel(id string) string {
-	t, err := e.registry.GetTwin(id)
-	if err != nil || t.Model == "" {
-		return ""
-	}
-	m, err := e.registry.GetModel(t.Model)
+// simulatedModel gives the model by which a twin reads what a simulation sends; empty: it has a driver. ok is false where the twin is not there.
+func (e *Engine) simulatedModel(id string) (model string, ok bool) {
+	t, err := get(e.store, tableTwins, id, &pb.Twin{})
+	return t.GetModel(), err == nil
+}
+
+// simulatedThing gives a model's Thing Model; empty: there is no such model.
+func (e *Engine) simulatedThing(id string) string {
+	m, err := get(e.store, tableThings, id, &pb.Model{})
 	if err != nil {
 		return ""
 	}

@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -117,6 +118,40 @@ func TestSimulationOverACrash(t *testing.T) {
 	s := n.simulation("climb").State
 	if x := n.counts("simulation"); x.Stored+s.Skipped != 2020 || x.Refused != 0 {
 		t.Errorf("stored %v; it is at %v", x, s)
+	}
+}
+
+// Twins of several models are told the same values, each where its own model has them and in its own devices' unit; also one that is made meanwhile.
+func TestSimulationOfSeveralModels(t *testing.T) {
+	n := newNode(t)
+	n.model("plain", thing("Plain", `"level":{"type":"number","unit":"W"}`))
+	n.model("deep", thing("Deep", `"level":{"type":"number","unit":"W","pollux:path":"a.b","pollux:unit":"kW"}`))
+	n.twin(`{"id":"flat","model":"plain"}`)
+	n.twin(`{"id":"far","model":"deep"}`)
+	const csv = "time,level\n0,5\n100,6\n200,7\n"
+	level := func(id string) float64 {
+		return n.state("default/" + id).Properties["level"].GetValue().GetNumberValue()
+	}
+	for i, twins := range []string{"[flat, far]", "[far, flat]"} {
+		id := fmt.Sprint("mixed", i)
+		if _, err := n.reg.CreateSimulation(ctx(t), &pb.Simulation{Id: id, Scenario: "twins: " + twins + "\nevery: 100s\nrepeat: false\nrecord: {csv: x}", Csv: csv,
+			Speed: proto.Float64(0)}); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "it is over", func() bool { return n.simulation(id).State.Ended })
+		if s := n.simulation(id).State; s.Stored != 6 || s.Refused != 0 || level("flat") != 7 || level("far") != 7 {
+			t.Errorf("%s: %v; %v and %v", twins, s, level("flat"), level("far"))
+		}
+	}
+	if _, err := n.reg.CreateSimulation(ctx(t), &pb.Simulation{Id: "late", Scenario: "twins: [flat, late]\nevery: 100s\nrecord: {csv: x}", Csv: csv,
+		Speed: proto.Float64(1000)}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "one of them is not there", func() bool { return n.simulation("late").State.Refused > 0 })
+	n.twin(`{"id":"late","model":"deep"}`)
+	until(t, "it is told, too", func() bool { return level("late") >= 5 })
+	if x := level("late"); x > 7 {
+		t.Errorf("level %v", x)
 	}
 }
 

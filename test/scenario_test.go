@@ -177,7 +177,13 @@ func TestScenarioSpeaksAsTheModelSays(t *testing.T) {
 	record := "every: 1s\nrepeat: false\nrecord: {twin: first, properties: [power, \"on\", name], start: -2h}\n"
 	n.Must("sim", "scenario", file("second.yaml", "project: hotel\ntwins: [second]\n"+record), "--create", "hotel/meter", "--speed", "max", "--once")
 	n.Must("sim", "create", "third", file("third.yaml", "project: hotel\ntwins: [third]\n"+record), "--model", "meter", "--speed", "max")
-	for _, twin := range []string{"first", "second", "third"} {
+	// Another model has them elsewhere and in another unit: its twins are told the same values, beside those of the first model.
+	n.Must("model", "create", "hotel/plain", "--file", file("plain.json", `{"@context": "https://www.w3.org/2022/wot/td/v1.1", "@type": "tm:ThingModel", "title": "Plain",
+		"properties": {"power": {"type": "number", "unit": "W", "pollux:path": "watts"}, "on": {"type": "boolean"}, "name": {"type": "string", "pollux:path": "id.name"}}}`))
+	n.Must("twin", "create", "hotel/fourth", "--model", "plain")
+	n.Must("twin", "create", "hotel/fifth", "--model", "meter")
+	n.Must("sim", "scenario", file("both.yaml", "project: hotel\ntwins: [fifth, fourth]\n"+record), "--speed", "max", "--once")
+	for _, twin := range []string{"first", "second", "third", "fourth", "fifth"} {
 		harness.Until(t, 30*time.Second, twin, func() bool {
 			r, err := n.Twins().GetTwin(t.Context(), connect.NewRequest(&pb.GetTwinRequest{Id: "hotel/" + twin}))
 			if err != nil {

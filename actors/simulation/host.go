@@ -57,8 +57,10 @@ type Options struct {
 	Ingest func(m *Message, done func(Result))
 	// Make makes a twin of a model where there is none of that id. It blocks until it is committed.
 	Make func(ctx context.Context, id, model string) error
-	// Model gives the Thing Model by which a twin reads messages; empty: it has none, or is not there.
-	Model func(id string) string
+	// ModelOf gives the id of a twin's model, empty for one that has a driver; false: the twin is not there.
+	ModelOf func(twin string) (model string, ok bool)
+	// Thing gives a model's Thing Model; empty: it is not there.
+	Thing func(model string) string
 	// Owned gives the record of a slot that this node owns, or nil.
 	Owned   func(cluster.Slot) *cluster.Ownership
 	Node    string
@@ -122,8 +124,11 @@ type run struct {
 	life *perslot.Run
 
 	player *scenario.Player
-	course *scenario.Course
-	state  *pb.SimulationState
+	fitter *Fitter
+	// missing are the twins that were not there when they were looked for, by their place in the scenario.
+	missing []int
+	course  *scenario.Course
+	state   *pb.SimulationState
 	// stepping ends a while after life does.
 	stepping context.Context
 	// revision of the state's record: what others have written is not overwritten.

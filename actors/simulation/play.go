@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,7 +11,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/polluxhq/pollux/actors/model"
 	"github.com/polluxhq/pollux/drivers/scenario"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -46,8 +46,11 @@ func (r *run) play() (err error) {
 			return err
 		}
 	}
-	Fit(r.s, r.h.o.Model(r.s.Project+"/"+r.s.Twins[0]))
 	r.player = scenario.NewPlayer(r.s)
+	r.fitter, r.missing = NewFitter(r.s, r.player), make([]int, len(r.s.Twins))
+	for i := range r.missing {
+		r.missing[i] = i
+	}
 	var cancel context.CancelFunc
 	r.stepping, cancel = context.WithCancel(context.WithoutCancel(r.life.Ctx))
 	defer cancel()
@@ -61,6 +64,7 @@ func (r *run) play() (err error) {
 		if err := r.wait(); err != nil {
 			return err
 		}
+		r.fit()
 		if err := r.step(); err != nil {
 			return err
 		}
@@ -243,14 +247,13 @@ func (r *run) makeTwins() error {
 	return context.Cause(ctx)
 }
 
-// Fit places the values of a scenario as a Thing Model says; without one it leaves them as they are.
-func Fit(s *scenario.Scenario, thing string) {
-	m, err := model.Parse([]byte(thing))
-	if err != nil {
-		return // of a twin with a driver, or of none
-	}
-	s.Fit(func(property string) (scenario.Place, bool) {
-		path, convert, ok := m.Sent(property)
-		return scenario.Place{Path: path, Convert: convert, Text: ok && m.Property(property).Type == "string"}, ok
+// fit has the twins that were missing, if they are there now, say their values as their models have them.
+func (r *run) fit() {
+	r.missing = slices.DeleteFunc(r.missing, func(i int) bool {
+		model, ok := r.h.o.ModelOf(r.s.Project + "/" + r.s.Twins[i])
+		if ok {
+			r.fitter.Fit(i, model, r.h.o.Thing)
+		}
+		return ok
 	})
 }

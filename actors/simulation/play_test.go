@@ -48,7 +48,7 @@ func newBench(t *testing.T, edit ...func(*bench, *simulation.Options)) *bench {
 	own := &cluster.Ownership{Table: "own", Key: "s", Value: []byte("me")}
 	b.put(storage.Write{Table: "own", Key: "s", Value: own.Value}, storage.Write{Table: simulation.TableStates, Key: b.m.Id, Value: []byte{}})
 	o := simulation.Options{Store: b.store, Owned: func(cluster.Slot) *cluster.Ownership { return own }, Node: "n1", Logger: slog.New(slog.DiscardHandler),
-		Model:   func(string) string { return "" },
+		ModelOf: func(string) (string, bool) { return "", true },
 		Metrics: metrics.NewSet(), Ingest: func(m *simulation.Message, done func(simulation.Result)) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -219,5 +219,47 @@ func TestTwinsAreMadeAgain(t *testing.T) {
 	b.until("the step is counted", func() bool { return b.state().Steps == 1 })
 	if s := b.state(); s.Error != "" || s.Stored != 3 {
 		t.Errorf("it stands at %v", s)
+	}
+}
+
+// A thing model is read once for all of its twins, each twin has its own, and one that comes later gets its own, too.
+func TestEachTwinIsFittedOnce(t *testing.T) {
+	var late atomic.Bool
+	var mu sync.Mutex
+	said, read := map[string]string{}, map[string]int{}
+	b := newBench(t, func(b *bench, o *simulation.Options) {
+		b.m.Speed = proto.Float64(0)
+		o.ModelOf = func(twin string) (string, bool) {
+			return map[string]string{"default/sim-1": "m/flat", "default/sim-2": "m/deep", "default/sim-3": "m/deep"}[twin], twin != "default/sim-3" || late.Load()
+		}
+		o.Thing = func(id string) string {
+			mu.Lock()
+			defer mu.Unlock()
+			read[id]++
+			return strings.Replace(`{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"x","properties":{"level":{"type":"number","pollux:path":"PATH"}}}`,
+				"PATH", map[string]string{"m/flat": "l", "m/deep": "in.l"}[id], 1)
+		}
+		o.Ingest = func(m *simulation.Message, done func(simulation.Result)) {
+			mu.Lock()
+			said[m.Twin] = string(m.Payload)
+			mu.Unlock()
+			done(simulation.Result{Outcome: pb.IngestOutcome_INGEST_OUTCOME_STORED})
+		}
+	})
+	says := func(third string) func() bool {
+		return func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return said["sim-1"] == `{"l":1}` && said["sim-2"] == `{"in":{"l":1}}` && said["sim-3"] == third
+		}
+	}
+	b.until("those that are there say it as their models have it", says(`{"level":1}`))
+	late.Store(true)
+	b.until("so does the third", says(`{"in":{"l":1}}`))
+	b.pause(true)
+	mu.Lock()
+	defer mu.Unlock()
+	if read["m/flat"] != 1 || read["m/deep"] != 1 {
+		t.Errorf("read %v", read)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -49,7 +50,7 @@ A scenario is a file of YAML:
   seed: 7                        the same noise and faults each time
   values:
     temperature:
-      path: /env/temp            where in the message; else by the twins' model
+      path: /env/temp            where in the message; else by each twin's model
       keys: {0s: 18, 6h: 18, 9h: 21.5, 18h: 21, 24h: 18}
       interpolate: smooth        step, linear, smooth
       noise: 0.1                 standard deviation
@@ -219,13 +220,44 @@ func (r *scenarioRun) history(ctx context.Context) (map[string][]scenario.Key, e
 	return scenario.ReadCSV(strings.NewReader(text))
 }
 
-// fit has the scenario send what the twins' model says.
+// fitAtOnce is how many twins one request asks for.
+const fitAtOnce = 500
+
+// fit has each twin say its values as its model has them. Who may not read twins or models sends them under the properties' names, and is told.
 func (r *scenarioRun) fit(ctx context.Context) {
-	res, err := r.n.twins.GetTwin(ctx, req(&pb.GetTwinRequest{Id: r.s.Project + "/" + r.s.Twins[0]}))
-	if err != nil || res.Msg.Twin.Model == "" {
-		return // what is sent says what is wrong
+	if err := r.fitted(ctx); err != nil && ctx.Err() == nil {
+		r.a.errorf("where the twins' models have the values is not known: %v\n", err)
 	}
-	if m, err := r.n.modelling.GetModel(ctx, req(&pb.GetModelRequest{Id: res.Msg.Twin.Model})); err == nil {
-		simulation.Fit(r.s, m.Msg.Model.ThingJson)
+}
+
+func (r *scenarioRun) fitted(ctx context.Context) error {
+	at := make(map[string]int, len(r.s.Twins))
+	for i, name := range r.s.Twins {
+		at[r.s.Project+"/"+name] = i
 	}
+	fitter := simulation.NewFitter(r.s, r.player)
+	for names := range slices.Chunk(r.s.Twins, fitAtOnce) {
+		ids := make([]string, len(names))
+		for i, name := range names {
+			ids[i] = r.s.Project + "/" + name
+		}
+		res, err := r.n.twins.ListTwins(ctx, req(&pb.ListTwinsRequest{Filter: &pb.TwinFilter{Project: r.s.Project, Ids: ids}, PageSize: fitAtOnce}))
+		if err != nil {
+			return err
+		}
+		for _, t := range res.Msg.Twins {
+			fitter.Fit(at[t.Id], t.Model, func(id string) string {
+				m, failed := r.n.modelling.GetModel(ctx, req(&pb.GetModelRequest{Id: id}))
+				if failed != nil {
+					err = failed
+					return ""
+				}
+				return m.Msg.Model.ThingJson
+			})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

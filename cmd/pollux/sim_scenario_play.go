@@ -35,8 +35,8 @@ func (r *scenarioRun) run(ctx context.Context) error {
 			return err
 		}
 	}
-	r.fit(ctx)
 	r.player = scenario.NewPlayer(r.s)
+	r.fit(ctx)
 	r.course = scenario.NewCourse(r.s, 0, r.speed)
 	if !r.paused {
 		r.course.Start(time.Now())

@@ -15,6 +15,8 @@ type Player struct {
 	s     *Scenario
 	names []string
 	twins []twin
+	// values of each twin: the scenario's, or as its model has them.
+	values []map[string]*Value
 }
 
 // twin is what a player remembers of a twin.
@@ -35,10 +37,13 @@ type heldValue struct {
 
 // NewPlayer begins a scenario.
 func NewPlayer(s *Scenario) *Player {
-	p := &Player{s: s, names: slices.Sorted(maps.Keys(s.Values))}
+	p := &Player{s: s, names: slices.Sorted(maps.Keys(s.Values)), values: slices.Repeat([]map[string]*Value{s.Values}, len(s.Twins))}
 	p.Reset()
 	return p
 }
+
+// Fit has a twin say the scenario's values as its model has them, as the scenario's Fit gives them. Twins of one model may share them.
+func (p *Player) Fit(twin int, values map[string]*Value) { p.values[twin] = values }
 
 // Reset begins again: what comes is what came at first.
 func (p *Player) Reset() {
@@ -66,8 +71,9 @@ func (p *Player) Message(twin int, at time.Duration) ([]byte, error) {
 	t.pcg.Seed(p.s.Seed, mixed(uint64(t.number)<<48^uint64(at))) //nolint:gosec // a pattern of bits
 	out := map[string]any{}
 	for i, name := range p.names {
-		if x, ok := t.report(p.s.Values[name], &t.values[i], at, in); ok {
-			put(out, p.s.Values[name].Path, x)
+		v := p.values[twin][name]
+		if x, ok := t.report(v, &t.values[i], at, in); ok {
+			put(out, v.Path, x)
 		}
 	}
 	if len(out) == 0 {

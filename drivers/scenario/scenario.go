@@ -97,7 +97,7 @@ func Ago(text string, now time.Time) (time.Time, error) {
 
 // Value is what one property does.
 type Value struct {
-	// Path of the value in a message, as names; where the file gives none the property's own name, or what Fit finds.
+	// Path of the value in a message, as names; where the file gives none the property's own name, or, fitted, what a model says.
 	Path []string
 	// given: the file has the path. recorded: the keys are of the record.
 	given, recorded bool
@@ -437,26 +437,38 @@ type Place struct {
 	Text    bool
 }
 
-// Fit places the values for which the file gives no path as the twins' model says; ok is false of what it does not know. Recorded numbers are in the
-// property's unit and are converted; keys are what a device sends. It is called once, after Recorded.
-func (s *Scenario) Fit(of func(property string) (p Place, ok bool)) {
+// Fit gives the values as a twin's model has them: those for which the file gives no path where the model says; ok is false of what it does not know.
+// Recorded numbers are in the property's unit and are converted; keys are what a device sends. It is called after Recorded; s stays as it is, and what
+// need not differ is shared with it.
+func (s *Scenario) Fit(of func(property string) (p Place, ok bool)) map[string]*Value {
+	out := maps.Clone(s.Values)
 	for name, v := range s.Values {
-		p, ok := of(name)
-		if !ok {
-			continue
-		}
-		placed := !v.given && len(p.Path) > 0
-		if placed {
-			v.Path = p.Path
-		}
-		for i, k := range v.Keys {
-			switch x, number := k.Value.(float64); {
-			case !v.recorded:
-			case p.Text:
-				v.Keys[i].Value = k.Text
-			case number && placed && p.Convert != nil:
-				v.Keys[i].Value = p.Convert(x)
-			}
+		if p, ok := of(name); ok {
+			out[name] = v.fit(p)
 		}
 	}
+	return out
+}
+
+func (v *Value) fit(p Place) *Value {
+	fitted := *v
+	convert := p.Convert
+	if v.given || len(p.Path) == 0 {
+		convert = nil
+	} else {
+		fitted.Path = p.Path
+	}
+	if !v.recorded || !p.Text && convert == nil {
+		return &fitted
+	}
+	fitted.Keys = slices.Clone(v.Keys)
+	for i := range fitted.Keys {
+		k := &fitted.Keys[i]
+		if x, number := k.Value.(float64); p.Text {
+			k.Value = k.Text
+		} else if number {
+			k.Value = convert(x)
+		}
+	}
+	return &fitted
 }

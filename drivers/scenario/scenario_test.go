@@ -228,14 +228,40 @@ func TestRecordedTextsStayTexts(t *testing.T) {
 	if err := s.Recorded(keys); err != nil {
 		t.Fatal(err)
 	}
-	s.Fit(func(name string) (scenario.Place, bool) {
-		return scenario.Place{Path: []string{"of", name}, Text: name != "level", Convert: func(x float64) float64 { return 2 * x }}, true
-	})
 	p := scenario.NewPlayer(s)
+	p.Fit(0, s.Fit(func(name string) (scenario.Place, bool) {
+		return scenario.Place{Path: []string{"of", name}, Text: name != "level", Convert: func(x float64) float64 { return 2 * x }}, true
+	}))
 	for i, want := range []string{`{"c":"007","of":{"level":14,"state":"true"}}`, `{"c":"1e3","of":{"level":4,"state":"12"}}`} {
 		if got, err := p.Message(0, time.Duration(i)*time.Second); err != nil || string(got) != want {
 			t.Errorf("%s, %v, want %s", got, err, want)
 		}
+	}
+}
+
+// Each twin says the same values as its own model has them, also after a reset; what a model does not know stays as the file has it.
+func TestEachTwinIsFitted(t *testing.T) {
+	keys, err := scenario.ReadCSV(strings.NewReader("time,level\n0,5\n1,6\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := parse(t, "twins: [a, b, c]\nevery: 1s\nrecord: {csv: x}\nvalues: {on: {keys: {0s: true}}}")
+	if err := s.Recorded(keys); err != nil {
+		t.Fatal(err)
+	}
+	p := scenario.NewPlayer(s)
+	for i, factor := range []float64{1000, 10} {
+		p.Fit(i, s.Fit(func(name string) (scenario.Place, bool) {
+			return scenario.Place{Path: []string{fmt.Sprint("of", i), name}, Convert: func(x float64) float64 { return factor * x }}, i == 0 || name == "level"
+		}))
+	}
+	for range 2 {
+		for i, want := range []string{`{"of0":{"level":5000,"on":true}}`, `{"of1":{"level":50},"on":true}`, `{"level":5,"on":true}`} {
+			if got, err := p.Message(i, 0); err != nil || string(got) != want {
+				t.Errorf("%s, %v, want %s", got, err, want)
+			}
+		}
+		p.Reset()
 	}
 }
 
