@@ -123,6 +123,8 @@ func TestModelsAreThingModels(t *testing.T) {
 		i, _ := interfaces.Get(name)
 		add("interface-"+strings.ToLower(name), i.Model)
 	}
+	add("lists", json.RawMessage(`{"title": "Lists", "properties": {"only": {"type": "array", "prefixItems": [{"type": ["number", "null"]}, {"type": "string"}], "items": false},
+		"more": {"type": "object", "properties": {"of": {"type": "array", "prefixItems": [{"type": "array", "items": []}], "items": {"type": "number"}}}}}}`))
 	directory, err := wot.Directory("http://127.0.0.1:8080")
 	write("directory.td.json", directory, err)
 	files, err := os.ReadDir(dir)

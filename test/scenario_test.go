@@ -24,7 +24,8 @@ const roomModel = `{"@context": ["https://www.w3.org/2022/wot/td/v1.1", {"pollux
 	"properties": {
 		"temperature": {"type": "number", "unit": "Cel", "pollux:path": "/env/temp", "readOnly": true, "saref:kind": "Temperature"},
 		"occupied": {"type": "boolean", "readOnly": true},
-		"humidity": {"type": "number", "unit": "%", "readOnly": true}
+		"humidity": {"type": "number", "unit": "%", "readOnly": true},
+		"position": {"type": "array", "items": [{"type": "number", "unit": "deg"}, {"type": "array", "items": [{"type": "string", "enum": ["N", "S"]}]}], "readOnly": true}
 	}}`
 
 const officeScenario = `
