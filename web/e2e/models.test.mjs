@@ -2,7 +2,7 @@
 // whose messages come over HTTP, and kept while that twin has it.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before } from "node:test";
@@ -82,4 +82,40 @@ test("a model in use stays, and goes when it is not", async () => {
   await cli("twin", "rm", "r1");
   await page.getByRole("button", { name: "Delete" }).click();
   await until("the model is gone", async () => !(await cli("model", "list")).includes("room"));
+});
+
+test("a list with a schema for each place stays as it is, and what is asked of it is held against its places", async () => {
+  const place = { type: "array", items: [{ type: "number", maximum: 90 }, { enum: ["N", "S"] }], "pollux:virtual": true };
+  const file = join(dir, "place.json");
+  await writeFile(
+    file,
+    JSON.stringify({
+      "@context": "https://www.w3.org/2022/wot/td/v1.1",
+      "@type": "tm:ThingModel",
+      title: "Place",
+      properties: { place, note: { type: "string" } },
+      actions: { go: { input: { type: "array", items: [{ type: "number" }, { type: "string" }] } } },
+    }),
+  );
+  await cli("model", "create", "place", "--file", file);
+  await page.goto(`${url}/models/default/place`);
+  await box("Path of note").fill("text");
+  await page.getByRole("button", { name: "Save" }).click();
+  const thing = async () => JSON.parse(await cli("model", "get", "place", "--thing"));
+  await until("the path is saved", async () => (await thing()).properties.note["pollux:path"] === "text");
+  assert.deepEqual((await thing()).properties.place, place);
+
+  await cli("twin", "create", "p1", "--model", "place");
+  await page.goto(`${url}/twins/default/p1`);
+  await box("Set place").fill('[91, "N"]');
+  await box("Set place").press("Enter");
+  await page.getByText("must be 90 or less").waitFor();
+  await box("Set place").fill('[48.1, "N"]');
+  await box("Set place").press("Enter");
+  await until("the twin has it", async () => /48\.1/.test(await cli("twin", "get", "p1")));
+
+  const go = page.getByRole("form", { name: "go", exact: true });
+  await go.getByRole("textbox", { name: "Go (JSON)" }).fill("[1, 2]");
+  await go.getByRole("button", { name: "Run go" }).click();
+  await go.getByText("must be text").waitFor();
 });
