@@ -34,7 +34,26 @@ func (n *node) apply(req *pb.ApplyRequest) []string {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	var all []string
+	return applied(results)
+}
+
+// tried gives the results of a dry run of groups, each record for itself, as apply does.
+func (n *node) tried(groups ...[]*pb.ConfigRecord) (all []string) {
+	n.t.Helper()
+	req := &pb.DryRunRequest{Project: "default", Each: true}
+	for _, g := range groups {
+		req.Groups = append(req.Groups, &pb.ApplyGroup{Records: g})
+	}
+	if err := n.reg.DryRun(ctx(n.t), req, "me", func(results []*pb.ApplyResult) error {
+		all = append(all, applied(results)...)
+		return nil
+	}); err != nil {
+		n.t.Fatal(err)
+	}
+	return all
+}
+
+func applied(results []*pb.ApplyResult) (all []string) {
 	for _, x := range results {
 		line := strings.ToLower(strings.TrimPrefix(x.Outcome.String(), "APPLY_OUTCOME_")) + " " + x.Kind + " " + x.Id
 		if x.Outcome == pb.ApplyOutcome_APPLY_OUTCOME_CHANGED {
@@ -72,10 +91,9 @@ func TestApply(t *testing.T) {
 	systems := configs(t, `{"system":{"id":"room","zone":"aula","members":[{"name":"X_1","twin":"a"}]}}`)
 
 	// What groups before it would make counts in a dry run, and nothing is committed.
-	sameLines(t, "dry run", n.apply(&pb.ApplyRequest{Records: twins, DryRun: true, Planned: []string{"zone/default/aula"}}),
-		"created twin default/a", "created twin default/b")
-	sameLines(t, "dry run", n.apply(&pb.ApplyRequest{Records: systems, DryRun: true, Planned: []string{"zone/default/aula", "twin/default/a"}}),
-		"created system default/room")
+	sameLines(t, "dry run", n.tried(zones, rooms, twins, systems),
+		"created zone default/hq", "created zone default/aula", "created twin default/a", "created twin default/b", "created system default/room")
+	sameLines(t, "dry run of a part", n.tried(twins, systems), "refused twin default/a /zone", "created twin default/b", "refused system default/room")
 	if c, err := n.reg.CountTwins(); c != 0 || err != nil {
 		t.Fatalf("a dry run made %d twins, %v", c, err)
 	}
@@ -136,7 +154,7 @@ func TestApplyModels(t *testing.T) {
 		return []*pb.ConfigRecord{{Record: &pb.ConfigRecord_Model{Model: &pb.Model{Id: "meter", ThingJson: thing}}}}
 	}
 	twin := configs(t, `{"twin":{"id":"m1","model":"meter"}}`)
-	sameLines(t, "dry run", n.apply(&pb.ApplyRequest{Records: twin, DryRun: true, Planned: []string{"model/default/meter"}}), "created twin default/m1")
+	sameLines(t, "dry run", n.tried(one(thing), twin), "created model default/meter", "created twin default/m1")
 	sameLines(t, "no model", n.apply(&pb.ApplyRequest{Records: twin}), "refused twin default/m1")
 	sameLines(t, "no JSON", n.apply(&pb.ApplyRequest{Records: one("{")}), "refused model default/meter /thing_json")
 	sameLines(t, "new", n.apply(&pb.ApplyRequest{Records: one(thing)}), "created model default/meter")

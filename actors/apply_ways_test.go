@@ -5,19 +5,12 @@ import (
 	"strings"
 	"testing"
 
-	pb "github.com/polluxhq/pollux/proto/pollux/v1"
-)
+	"github.com/cockroachdb/pebble/v2/vfs"
 
-// What is planned counts as there in a dry run only: else a record would name what nobody has made.
-func TestPlannedIsForDryRuns(t *testing.T) {
-	n := newNode(t)
-	n.driver("probe", "1.0.0", "")
-	req := &pb.ApplyRequest{Planned: []string{"zone/default/hall", "model/default/meter"}, Each: true,
-		Records: configs(t, `{"twin":{"id":"a","driver":"probe","zone":"hall"}}`, `{"twin":{"id":"b","model":"meter"}}`, `{"system":{"id":"s","zone":"hall"}}`)}
-	sameLines(t, "done", n.apply(req), "refused twin default/a /zone", "refused twin default/b /model", "refused system default/s /system/zone")
-	req.DryRun = true
-	sameLines(t, "tried", n.apply(req), "created twin default/a", "created twin default/b", "created system default/s")
-}
+	"github.com/polluxhq/pollux/cluster"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage/storagetest"
+)
 
 // An object with nothing in it is there, or is not: a place at 0, 0 is one.
 func TestApplySeesEmptyObjects(t *testing.T) {
@@ -48,13 +41,13 @@ func TestApplyMindsTheQuota(t *testing.T) {
 	n.driver("probe", "1.0.0", "")
 	n.apply(&pb.ApplyRequest{Records: configs(t, `{"project":{"quotas":{"twins":"3"}}}`)})
 	n.twin(`{"id":"old","driver":"probe"}`)
-	req := &pb.ApplyRequest{Each: true, DryRun: true, Planned: []string{"zone/default/hall"}}
+	req := &pb.ApplyRequest{Each: true}
 	for _, id := range []string{"a", "old", "b", "c", "d"} {
 		req.Records = append(req.Records, configs(t, fmt.Sprintf(`{"twin":{"id":%q,"driver":"probe","labels":{"new":"yes"}}}`, id))...)
 	}
 	want := []string{"created twin default/a", "changed twin default/old", "created twin default/b", "refused twin default/c : project default has 3 twins of 3", "refused twin default/d"}
-	sameLines(t, "tried", n.apply(req), want...)
-	req.DryRun = false
+	sameLines(t, "tried", n.tried(req.Records), want...)
+	sameLines(t, "tried, in two groups", n.tried(req.Records[:3], req.Records[3:]), want...)
 	sameLines(t, "done", n.apply(req), want...)
 	if c, err := n.reg.CountTwins(); err != nil || c != 3 {
 		t.Errorf("%d twins, %v", c, err)
@@ -71,4 +64,22 @@ func TestApplyOfASecretThatIsNotThere(t *testing.T) {
 	sameLines(t, "one without", n.apply(&pb.ApplyRequest{Records: configs(t, masked)}), "refused twin default/a /settings/secret")
 	n.apply(&pb.ApplyRequest{Records: configs(t, strings.Replace(masked, "***", "hush", 1))})
 	sameLines(t, "one with it", n.apply(&pb.ApplyRequest{Records: configs(t, masked)}), "unchanged twin default/a")
+}
+
+// What is applied goes by the models that were applied right before it, also where the watches of records are behind: here they have not begun.
+func TestApplyGoesByTheModelsOfNow(t *testing.T) {
+	t.Parallel()
+	st, err := storagetest.Open("data", vfs.NewMem())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := prepare(t, st, st.Store, cluster.Options{Self: cluster.Member{ID: "n1", Incarnation: 1}})
+	for i, kind := range []string{"number", "string", "number"} {
+		thing := fmt.Sprintf(`{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"M","properties":{"level":{"type":%q}}}`, kind)
+		n.apply(&pb.ApplyRequest{Records: []*pb.ConfigRecord{{Record: &pb.ConfigRecord_Model{Model: &pb.Model{Id: "m", ThingJson: thing}}}}})
+		n.apply(&pb.ApplyRequest{Records: configs(t, `{"twin":{"id":"a","model":"m"}}`)})
+		want := map[string]string{"number": "created rule", "string": "refused rule"}[kind]
+		sameLines(t, kind, n.apply(&pb.ApplyRequest{Records: configs(t,
+			fmt.Sprintf(`{"rule":{"id":"r%d","when":[{"property":{"of":{"twins":["a"]},"names":["level"]}}],"if":"value > 1.0","then":[{"stop":true}]}}`, i))}), want)
+	}
 }

@@ -38,7 +38,7 @@ func ConfigKinds() []ConfigKind { return slices.Clone(configKinds) }
 // configKinds is the list of kinds, in their order.
 var configKinds = []ConfigKind{
 	modelKind(),
-	tableKind[*pb.Zone]{name: "zone", table: tableZones, whole: func(_ *Registry, z *pb.Zone, _ planned) (*pb.Zone, error) { return wholeZone(z) },
+	tableKind[*pb.Zone]{name: "zone", table: tableZones, whole: func(_ *Registry, z *pb.Zone) (*pb.Zone, error) { return wholeZone(z) },
 		refs: (*Registry).zoneRefs, names: func(z *pb.Zone, ref func(kind, id string)) { ref("zone", z.Parent) }, export: exportZones}.kind(),
 	settingsKind("zone"),
 	tableKind[*pb.ProjectSettings]{name: "project", table: tableProjects, whole: (*Registry).wholeProjectSettings, one: true,
@@ -75,12 +75,12 @@ var configKinds = []ConfigKind{
 		}}.kind(),
 	tableKind[*pb.Schedule]{name: "schedule", table: automation.TableSchedules, output: []string{"update_by", "update_time"}, whole: (*Registry).wholeSchedule,
 		names: func(m *pb.Schedule, ref func(kind, id string)) { refNotifiers(ref, m.Actions) },
-		refs: func(r *Registry, m *pb.Schedule, _ planned) ([]storage.Guard, []storage.Write, error) {
+		refs: func(r *Registry, m *pb.Schedule) ([]storage.Guard, []storage.Write, error) {
 			return nil, r.born(automation.KindSchedule, m.Id), nil
 		}}.kind(),
 	tableKind[*pb.Rule]{name: "rule", table: automation.TableRules, output: []string{"update_by", "update_time"}, whole: (*Registry).wholeRule, after: (*Engine).rulesLost,
 		names: func(m *pb.Rule, ref func(kind, id string)) { refNotifiers(ref, m.Then, m.Otherwise) },
-		refs: func(r *Registry, m *pb.Rule, _ planned) ([]storage.Guard, []storage.Write, error) {
+		refs: func(r *Registry, m *pb.Rule) ([]storage.Guard, []storage.Write, error) {
 			return nil, r.born(automation.KindRule, m.Id), nil
 		}}.kind(),
 	tableKind[*pb.Sink]{name: "sink", table: sink.TableSinks, output: []string{"has_secret", "state"}, whole: (*Registry).wholeSink,
@@ -172,10 +172,10 @@ type tableKind[M revised] struct {
 	one bool
 	// output are the fields that callers do not set: they are neither compared nor exported.
 	output []string
-	// whole completes and checks a record whose id is complete already. What is planned counts as there.
-	whole func(r *Registry, m M, p planned) (M, error)
+	// whole completes and checks a record whose id is complete already.
+	whole func(r *Registry, m M) (M, error)
 	// refs gives what the record's transaction guards and writes besides the record; nil: nothing.
-	refs func(r *Registry, m M, p planned) ([]storage.Guard, []storage.Write, error)
+	refs func(r *Registry, m M) ([]storage.Guard, []storage.Write, error)
 	// names calls ref with what the record names; nil: it names nothing.
 	names func(m M, ref func(kind, id string))
 	// leave says which records are not exported; nil: all are.
@@ -222,7 +222,7 @@ func (k tableKind[M]) draft(ctx context.Context, r *Registry, d *draft, rec *pb.
 	}
 	x.Set(field, protoreflect.ValueOfString(id))
 	cleared(m, k.output)
-	m, err := k.whole(r, m, a.plan)
+	m, err := k.whole(r, m)
 	if err != nil {
 		return err
 	}
@@ -257,7 +257,7 @@ func (k tableKind[M]) draft(ctx context.Context, r *Registry, d *draft, rec *pb.
 		if k.refs == nil {
 			return nil, nil, nil
 		}
-		return k.refs(r, m, a.plan)
+		return k.refs(r, m)
 	})
 	return err
 }

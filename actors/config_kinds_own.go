@@ -85,7 +85,7 @@ func (r *Registry) draftChannel(d *draft, m *pb.PutChannelRequest, a applying) e
 		return err
 	}
 	d.result.Id += "/" + m.Name
-	if t, err := r.Topic(m.Topic); (err != nil || t.Deleting) && !a.plan.has("topic", m.Topic) {
+	if t, err := r.Topic(m.Topic); err != nil || t.Deleting {
 		return errors.Join(invalid("/topic", "there is no topic %s", m.Topic), onlyOther(err, ErrNotFound))
 	}
 	var old proto.Message
@@ -100,7 +100,7 @@ func (r *Registry) draftChannel(d *draft, m *pb.PutChannelRequest, a applying) e
 	if err := d.compare(old, &pb.PutChannelRequest{Settings: topic.Complete(m.Settings)}); err != nil {
 		return err
 	}
-	if !d.outcome(old != nil) {
+	if !d.outcome(old != nil) && !a.dry {
 		d.call = func(ctx context.Context) error {
 			if _, err := r.e.streams.PutChannel(ctx, m); err != nil {
 				return fmt.Errorf("channel %s: %w", strings.Join([]string{m.Topic, m.Name}, "/"), err)

@@ -38,10 +38,9 @@ func TestApplyMessages(t *testing.T) {
 	const route, project = `{"route":{"id":"hot","topics":["alarms"],"when":"value > 30.0"}}`,
 		`{"project":{"unknownSenders":"UNKNOWN_SENDERS_PROVISION","rules":[{"network":"lora","driver":"probe","zone":"hall"}]}}`
 
-	// In a dry run what is planned counts as there.
-	plan := []string{"topic/default/alarms", "zone/default/hall"}
-	sameLines(t, "dry run", n.apply(&pb.ApplyRequest{DryRun: true, Planned: plan, Records: configs(t, channel, route, project)}),
-		"created channel default/alarms/desk", "created route default/hot", "created project default")
+	// In a dry run what groups before it make counts as there.
+	sameLines(t, "dry run", n.tried(configs(t, topics, `{"zone":{"id":"hall"}}`), configs(t, channel, route, project)), "created topic default/alarms",
+		"created zone default/hall", "created channel default/alarms/desk", "created route default/hot", "created project default")
 	sameLines(t, "no topic", n.apply(&pb.ApplyRequest{Each: true, Records: configs(t, channel, route, project, `{"project":{"project":"other"}}`)}),
 		"refused channel default/alarms/desk /topic: invalid /topic: there is no topic default/alarms", "refused route default/hot /route/topics/0",
 		"refused project default /settings/rules/0/zone", "refused project other /project")
@@ -81,7 +80,7 @@ func TestApplyWaysInAndOut(t *testing.T) {
 	const source = `{"source":{"id":"in","url":"kafka://127.0.0.1:1/readings","paused":true}}`
 	const sim = `{"simulation":{"id":"day","scenario":"twins: [a]\nvalues: {level: {keys: {0s: 1}}}","model":"sensor","paused":true}}`
 	sameLines(t, "no topic", n.apply(&pb.ApplyRequest{Records: configs(t, sink)}), "refused sink default/out /sink/topic")
-	sameLines(t, "planned", n.apply(&pb.ApplyRequest{DryRun: true, Planned: []string{"topic/default/changes"}, Records: configs(t, sink)}), "created sink default/out")
+	sameLines(t, "dry run", n.tried(configs(t, `{"topic":{"id":"changes"}}`), configs(t, sink)), "created topic default/changes", "created sink default/out")
 	for _, line := range []string{`{"topic":{"id":"changes"}}`, sink, source, sim} {
 		sameLines(t, line, n.apply(&pb.ApplyRequest{Records: configs(t, line)}), "created ")
 		sameLines(t, line, n.apply(&pb.ApplyRequest{Records: configs(t, line)}), "unchanged ")

@@ -35,10 +35,6 @@ func settingsKind(of string) ConfigKind {
 func (r *Registry) draftSettings(ctx context.Context, d *draft, s settingsScope, m *pb.ScopeSettings, a applying) error {
 	req := &pb.SetSettingsRequest{Scope: s.proto(), Values: m.Values, Secrets: m.Secrets, Replace: true}
 	_, err := r.scopeOf(req.Scope)
-	if errors.Is(err, ErrNotFound) && a.plan.has(s.kind, s.id) {
-		d.outcome(false) // as far as can be said without what it is of
-		return errors.Join(refuseSealed("/values", m.Values.AsMap()), r.checkKnown(s, m.Values.AsMap()), d.compare(nil, m))
-	}
 	if err != nil {
 		return err
 	}

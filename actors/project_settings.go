@@ -89,7 +89,7 @@ func (r *Registry) PutProjectSettings(ctx context.Context, s *pb.ProjectSettings
 	if !namePattern.MatchString(s.GetProject()) {
 		return nil, invalid("/settings/project", "%q is no name of a project", s.GetProject())
 	}
-	s, err := r.wholeProjectSettings(proto.Clone(s).(*pb.ProjectSettings), nil)
+	s, err := r.wholeProjectSettings(proto.Clone(s).(*pb.ProjectSettings))
 	if err != nil {
 		return nil, err
 	}
@@ -99,9 +99,9 @@ func (r *Registry) PutProjectSettings(ctx context.Context, s *pb.ProjectSettings
 }
 
 // wholeProjectSettings checks settings, and completes the ids in them.
-func (r *Registry) wholeProjectSettings(s *pb.ProjectSettings, p planned) (*pb.ProjectSettings, error) {
+func (r *Registry) wholeProjectSettings(s *pb.ProjectSettings) (*pb.ProjectSettings, error) {
 	for i, rule := range s.Rules {
-		if err := r.checkRule(s.Project, rule, fmt.Sprintf("/settings/rules/%d", i), p); err != nil {
+		if err := r.checkRule(s.Project, rule, fmt.Sprintf("/settings/rules/%d", i)); err != nil {
 			return nil, err
 		}
 	}
@@ -178,7 +178,7 @@ func checkPush(p *pb.PubSubPush) error {
 	return nil
 }
 
-func (r *Registry) checkRule(project string, rule *pb.ProvisionRule, path string, p planned) error {
+func (r *Registry) checkRule(project string, rule *pb.ProvisionRule, path string) error {
 	if (rule.Driver == "") == (rule.Model == "") {
 		return invalid(path, "either a driver or a model is needed")
 	}
@@ -190,7 +190,7 @@ func (r *Registry) checkRule(project string, rule *pb.ProvisionRule, path string
 	rule.Model = withinOrNone(project, rule.Model)
 	if rule.Zone != "" {
 		rule.Zone = within(project, rule.Zone)
-		if _, ok, err := r.store.Get(tableZones, rule.Zone); err != nil || !ok && !p.has("zone", rule.Zone) || ProjectOf(rule.Zone) != project {
+		if _, ok, err := r.store.Get(tableZones, rule.Zone); err != nil || !ok || ProjectOf(rule.Zone) != project {
 			return invalid(path+"/zone", "there is no zone %s in the project", rule.Zone)
 		}
 	}

@@ -30,7 +30,7 @@ func (r *Registry) RaiseAlarm(ctx context.Context, req *pb.RaiseAlarmRequest, by
 	if err := completeEscalations(project, "/escalate", req.Escalate); err != nil {
 		return nil, err
 	}
-	if err := notifiersOfAll("/escalate", req.Escalate, r.notifierThere(project, nil)); err != nil {
+	if err := notifiersOfAll("/escalate", req.Escalate, r.notifierThere(project)); err != nil {
 		return nil, err
 	}
 	if err := r.e.automation.CheckEscalations("/escalate", req.Escalate, req.Twin != ""); err != nil {

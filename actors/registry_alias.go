@@ -134,7 +134,7 @@ func (r *Registry) withAliases(ctx context.Context, project, twin string, change
 	}
 	now := r.present(proto.Clone(old).(*pb.Twin))
 	now.Aliases = change(now.Aliases)
-	_, txn, err := r.replacement(ctx, now, old, at, at.class, nil)
+	_, txn, err := r.replacement(ctx, now, old, at, at.class)
 	return txn, err
 }
 

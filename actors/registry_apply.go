@@ -16,25 +16,22 @@ import (
 	"github.com/polluxhq/pollux/storage"
 )
 
-// planned are records that count as there though they are not: another group would make them. "kind/id"; nil: none.
-type planned map[string]bool
-
-func (p planned) has(kind, id string) bool { return p[kind+"/"+id] }
-
 // draft is a record as it shall be, with the transaction that makes it so.
 type draft struct {
 	result *pb.ApplyResult
 	txn    *storage.Txn // nil: nothing is to be done
 	after  func()
-	// call does what is no record of the store, after the group's transaction.
+	// call does what is not in the group's transaction, behind it.
 	call func(context.Context) error
 }
 
-// applying is what is known of all records of a request.
+// applying is what is known of all records of a group.
 type applying struct {
 	project, by string
-	dry         bool
-	plan        planned
+	// each: what is wrong with one keeps no other from being committed.
+	each bool
+	// dry: it is all done on a fork of the store, and nothing elsewhere.
+	dry bool
 	// twins is how many new ones come before the record.
 	twins *uint64
 }
@@ -42,15 +39,10 @@ type applying struct {
 // Apply makes records what is asked, in one transaction. by is who asks. It gives a result for each; an error only where
 // nothing can be said of them, such as storage.ErrTooLarge: fewer may do. Records that somebody else changes meanwhile are looked at again.
 func (r *Registry) Apply(ctx context.Context, req *pb.ApplyRequest, by string) ([]*pb.ApplyResult, error) {
-	a := applying{project: req.Project, by: by, dry: req.DryRun, plan: planned{}}
-	if req.DryRun {
-		for _, name := range req.Planned {
-			a.plan[name] = true
-		}
-	}
+	a := applying{project: req.Project, by: by, each: req.Each}
 	for n := 1; ; n++ {
-		results, g := r.drafts(ctx, req, a)
-		if g == nil || req.DryRun {
+		results, g := r.drafts(ctx, req.Records, a)
+		if g.left {
 			return results, nil
 		}
 		if len(g.txn.Writes) == 0 {
@@ -82,18 +74,17 @@ func (r *Registry) Apply(ctx context.Context, req *pb.ApplyRequest, by string) (
 	}
 }
 
-// drafts looks at all records, and gives what makes them what is asked; nil: there is nothing to do.
-func (r *Registry) drafts(ctx context.Context, req *pb.ApplyRequest, a applying) (results []*pb.ApplyResult, g *group) {
+// drafts looks at all records, and gives what makes those that are right what is asked.
+func (r *Registry) drafts(ctx context.Context, records []*pb.ConfigRecord, a applying) (results []*pb.ApplyResult, g *group) {
 	g = &group{seen: map[string]bool{}, guards: map[string]bool{}, txn: &storage.Txn{}}
-	wrong := 0
 	a.twins = new(uint64)
-	for _, rec := range req.Records {
+	for _, rec := range records {
 		d, err := r.draft(ctx, rec, a)
 		if err == nil {
 			err = g.add(d)
 		}
 		if err != nil {
-			wrong++
+			g.left = !a.each
 			d.result.Outcome, d.result.Changes = pb.ApplyOutcome_APPLY_OUTCOME_REFUSED, nil
 			d.result.Error = err.Error()
 			var where *InvalidError
@@ -105,30 +96,26 @@ func (r *Registry) drafts(ctx context.Context, req *pb.ApplyRequest, a applying)
 		}
 		results = append(results, d.result)
 	}
-	if wrong > 0 && !req.Each {
-		for _, res := range results {
-			if res.Outcome == pb.ApplyOutcome_APPLY_OUTCOME_CREATED || res.Outcome == pb.ApplyOutcome_APPLY_OUTCOME_CHANGED {
-				res.Outcome = pb.ApplyOutcome_APPLY_OUTCOME_LEFT
-			}
+	for _, res := range results {
+		if g.left && (res.Outcome == pb.ApplyOutcome_APPLY_OUTCOME_CREATED || res.Outcome == pb.ApplyOutcome_APPLY_OUTCOME_CHANGED) {
+			res.Outcome = pb.ApplyOutcome_APPLY_OUTCOME_LEFT
 		}
-		return results, nil
-	}
-	if len(g.txn.Writes) == 0 && len(g.calls) == 0 {
-		return results, nil
 	}
 	return results, g
 }
 
 // group is the transaction of several drafts.
 type group struct {
-	txn    *storage.Txn
+	txn *storage.Txn
+	// left: one is wrong, and so none is committed.
+	left   bool
 	seen   map[string]bool // records and aliases that are written
 	guards map[string]bool
 	after  []func()
 	calls  []func(context.Context) error
 }
 
-// finish does what is no record of the store, in the records' order.
+// finish does what is not in the transaction, in the records' order.
 func (g *group) finish(ctx context.Context) error {
 	for _, call := range g.calls {
 		if err := call(ctx); err != nil {
@@ -303,6 +290,7 @@ func (r *Registry) draftModel(d *draft, m *pb.Model, project string) error {
 	if m.CreateTime == nil {
 		m.CreateTime = m.UpdateTime
 	}
+	d.after = r.e.catalog.changed // what is applied next goes by the new one
 	d.txn, err = putTxn(tableThings, m.Id, m, func() ([]storage.Guard, []storage.Write, error) { return []storage.Guard{hold}, nil, nil })
 	return err
 }

@@ -42,7 +42,7 @@ func (r *Registry) draftTwin(ctx context.Context, d *draft, t *pb.Twin, a applyi
 	if err != nil {
 		return err
 	}
-	made, txn, err := r.replacement(ctx, t, old, at, class, a.plan)
+	made, txn, err := r.replacement(ctx, t, old, at, class)
 	if err != nil {
 		return err
 	}
@@ -71,24 +71,16 @@ func (r *Registry) aliasesTaken(txn *storage.Txn) error {
 }
 
 func (r *Registry) draftNewTwin(ctx context.Context, d *draft, t *pb.Twin, class cluster.Class, a applying) error {
-	if !a.dry {
-		if err := r.waitGone(ctx, t.Id); err != nil {
-			return err
-		}
+	if err := r.waitGone(ctx, t.Id); err != nil {
+		return err
 	}
 	if err := r.checkTwinQuota(a.project, *a.twins); err != nil {
 		return err
 	}
-	if a.plan.has("model", t.Model) {
-		if _, known, err := r.store.Get(tableThings, t.Model); err == nil && !known {
-			d.outcome(false) // as far as can be said without its model
-			return d.compare(nil, t, ofTwinOnly...)
-		}
-	}
 	now := timestamppb.Now()
 	t.CreateTime, t.UpdateTime = now, now
 	at := place{class, class.SlotOf(t.Id), storage.Guard{Table: tablePlace, Key: t.Id}}
-	made, txn, err := r.creation(ctx, t, at, a.plan)
+	made, txn, err := r.creation(ctx, t, at)
 	if err != nil {
 		return err
 	}

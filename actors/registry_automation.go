@@ -117,7 +117,7 @@ func completeTiming(project, path string, t *pb.Timing) error {
 }
 
 // wholeSchedule completes and checks a schedule whose id is complete. It may be over: documents go on to say what was.
-func (r *Registry) wholeSchedule(m *pb.Schedule, p planned) (*pb.Schedule, error) {
+func (r *Registry) wholeSchedule(m *pb.Schedule) (*pb.Schedule, error) {
 	project := ProjectOf(m.Id)
 	if err := completeTiming(project, "/schedule/timing", m.Timing); err != nil {
 		return nil, err
@@ -125,7 +125,7 @@ func (r *Registry) wholeSchedule(m *pb.Schedule, p planned) (*pb.Schedule, error
 	if err := completeTargets(project, "/schedule/actions", m.Actions); err != nil {
 		return nil, err
 	}
-	if err := notifiersOf("/schedule/actions", m.Actions, r.notifierThere(project, p)); err != nil {
+	if err := notifiersOf("/schedule/actions", m.Actions, r.notifierThere(project)); err != nil {
 		return nil, err
 	}
 	m.UpdateTime = r.e.timestamp()
@@ -133,7 +133,7 @@ func (r *Registry) wholeSchedule(m *pb.Schedule, p planned) (*pb.Schedule, error
 }
 
 // wholeRule completes and checks a rule whose id is complete.
-func (r *Registry) wholeRule(m *pb.Rule, p planned) (*pb.Rule, error) {
+func (r *Registry) wholeRule(m *pb.Rule) (*pb.Rule, error) {
 	project := ProjectOf(m.Id)
 	for i, t := range m.When {
 		path := fmt.Sprintf("/rule/when/%d", i)
@@ -164,10 +164,10 @@ func (r *Registry) wholeRule(m *pb.Rule, p planned) (*pb.Rule, error) {
 	if err := completeTargets(project, "/rule/otherwise", m.Otherwise); err != nil {
 		return nil, err
 	}
-	if err := notifiersOf("/rule/then", m.Then, r.notifierThere(project, p)); err != nil {
+	if err := notifiersOf("/rule/then", m.Then, r.notifierThere(project)); err != nil {
 		return nil, err
 	}
-	if err := notifiersOf("/rule/otherwise", m.Otherwise, r.notifierThere(project, p)); err != nil {
+	if err := notifiersOf("/rule/otherwise", m.Otherwise, r.notifierThere(project)); err != nil {
 		return nil, err
 	}
 	m.UpdateTime = r.e.timestamp()
@@ -212,7 +212,7 @@ func (r *Registry) PutSchedule(ctx context.Context, m *pb.Schedule) (*pb.Schedul
 	}
 	m = proto.Clone(m).(*pb.Schedule)
 	m.Id = id
-	if m, err = r.wholeSchedule(m, nil); err != nil {
+	if m, err = r.wholeSchedule(m); err != nil {
 		return nil, err
 	}
 	if err := at(r.e.automation.CheckDue(m, r.e.now())); err != nil {
@@ -234,7 +234,7 @@ func (r *Registry) PutRule(ctx context.Context, m *pb.Rule) (*pb.Rule, error) {
 	}
 	m = proto.Clone(m).(*pb.Rule)
 	m.Id = id
-	if m, err = r.wholeRule(m, nil); err != nil {
+	if m, err = r.wholeRule(m); err != nil {
 		return nil, err
 	}
 	if err := r.room("rule", automation.TableRules, id, m.Revision); err != nil {
@@ -429,5 +429,5 @@ func (r *Registry) CheckRule(m *pb.Rule) (*pb.Rule, error) {
 	}
 	m = proto.Clone(m).(*pb.Rule)
 	m.Id = id
-	return r.wholeRule(m, nil)
+	return r.wholeRule(m)
 }

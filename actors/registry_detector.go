@@ -56,11 +56,11 @@ func (r *Registry) CheckDetector(m *pb.Detector) (*pb.Detector, error) {
 	}
 	m = proto.Clone(m).(*pb.Detector)
 	m.Id = id
-	return r.wholeDetector(m, nil)
+	return r.wholeDetector(m)
 }
 
 // wholeDetector completes and checks a detector whose id is complete.
-func (r *Registry) wholeDetector(m *pb.Detector, p planned) (*pb.Detector, error) {
+func (r *Registry) wholeDetector(m *pb.Detector) (*pb.Detector, error) {
 	if err := completeSelection(ProjectOf(m.Id), "/detector/of", m.Of); err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (r *Registry) wholeDetector(m *pb.Detector, p planned) (*pb.Detector, error
 		return nil, invalid("/detector/property", "is missing: which property is to be judged?")
 	}
 	if m.Logic != "" {
-		if err := r.logicThere(ProjectOf(m.Id), "/detector/logic", &m.Logic, p); err != nil {
+		if err := r.logicThere(ProjectOf(m.Id), "/detector/logic", &m.Logic); err != nil {
 			return nil, err
 		}
 	}

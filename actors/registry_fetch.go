@@ -46,7 +46,7 @@ func (r *Registry) putSource(ctx context.Context, m, old *pb.Source) (*pb.Source
 	if old.Id == "" {
 		m.Revision = 0
 	}
-	if m, err = r.wholeSource(m, nil); err != nil {
+	if m, err = r.wholeSource(m); err != nil {
 		return nil, err
 	}
 	if err := r.keepSecret(ctx, "source", m, &m.Secret, old, sink.SameHost(old.GetUrl(), m.GetUrl())); err != nil {
@@ -60,7 +60,7 @@ func (r *Registry) putSource(ctx context.Context, m, old *pb.Source) (*pb.Source
 }
 
 // wholeSource checks a source.
-func (r *Registry) wholeSource(m *pb.Source, _ planned) (*pb.Source, error) {
+func (r *Registry) wholeSource(m *pb.Source) (*pb.Source, error) {
 	if err := inflow.Check(m.Url); err != nil {
 		return nil, invalid("/source/url", "%s", err)
 	}

@@ -67,7 +67,7 @@ func (r *Registry) ListLogics(req *pb.ListLogicsRequest, projects func(string) b
 }
 
 // logicThere completes the id of a logic, and says what is wrong with it at path.
-func (r *Registry) logicThere(project, path string, id *string, p planned) error {
+func (r *Registry) logicThere(project, path string, id *string) error {
 	if err := completeID(project, path, id); err != nil {
 		return err
 	}
@@ -75,8 +75,6 @@ func (r *Registry) logicThere(project, path string, id *string, p planned) error
 	switch {
 	case err != nil:
 		return err
-	case t == nil && p.has("twin", *id):
-		return nil
 	case t == nil:
 		return invalid(path, "there is no logic %s", *id)
 	}
@@ -87,7 +85,7 @@ func (r *Registry) logicThere(project, path string, id *string, p planned) error
 }
 
 // checkReads completes the topics that a logic reads, and says what is wrong with them.
-func (r *Registry) checkReads(t *pb.Twin, s *spec, plan planned) error {
+func (r *Registry) checkReads(t *pb.Twin, s *spec) error {
 	if len(t.Reads) > 0 && s.manifest.Kind != drivers.KindLogic {
 		return invalid("/reads", "only a logic reads topics: %s is not of that kind", s.name)
 	}
@@ -100,7 +98,7 @@ func (r *Registry) checkReads(t *pb.Twin, s *spec, plan planned) error {
 		if err := completeID(ProjectOf(t.Id), path+"/topic", &x.Topic); err != nil {
 			return err
 		}
-		if _, ok, err := r.store.Get(topic.TableTopics, x.Topic); err != nil || !ok && !plan.has("topic", x.Topic) {
+		if _, ok, err := r.store.Get(topic.TableTopics, x.Topic); err != nil || !ok {
 			return errors.Join(err, invalid(path+"/topic", "there is no topic %s", x.Topic))
 		}
 		if x.Channel == "" {

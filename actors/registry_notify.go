@@ -60,14 +60,14 @@ func (w *world) Notify(ctx context.Context, m *pb.Notification) error {
 func notifierSecret(id string) string { return "notifier/" + id + "/secret" }
 
 // wholeNotifier completes and checks a notifier whose id is complete. Its secret may be one that is kept.
-func (r *Registry) wholeNotifier(m *pb.Notifier, p planned) (*pb.Notifier, error) {
+func (r *Registry) wholeNotifier(m *pb.Notifier) (*pb.Notifier, error) {
 	old, err := get(r.store, notify.TableNotifiers, m.Id, &pb.Notifier{})
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
 	m.State, m.HasSecret = nil, false
 	if x := m.GetLogic(); x != nil {
-		if err := r.logicThere(ProjectOf(m.Id), "/notifier/logic/logic", &x.Logic, p); err != nil {
+		if err := r.logicThere(ProjectOf(m.Id), "/notifier/logic/logic", &x.Logic); err != nil {
 			return nil, err
 		}
 	}
@@ -85,7 +85,7 @@ func (r *Registry) keepNotifierSecret(ctx context.Context, m, old *pb.Notifier) 
 }
 
 // notifierRefs writes the notifier's outbox with it.
-func (r *Registry) notifierRefs(m *pb.Notifier, _ planned) ([]storage.Guard, []storage.Write, error) {
+func (r *Registry) notifierRefs(m *pb.Notifier) ([]storage.Guard, []storage.Write, error) {
 	want := notify.Outbox(m)
 	old, err := get(r.store, topic.TableTopics, want.Id, &pb.Topic{})
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -139,13 +139,13 @@ func (r *Registry) PutNotifier(ctx context.Context, m *pb.Notifier) (*pb.Notifie
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
-	if m, err = r.wholeNotifier(m, nil); err != nil {
+	if m, err = r.wholeNotifier(m); err != nil {
 		return nil, err
 	}
 	if err := r.keepNotifierSecret(ctx, m, old); err != nil {
 		return nil, err
 	}
-	m, err = put(ctx, r, "notifier", notify.TableNotifiers, id, m, func() ([]storage.Guard, []storage.Write, error) { return r.notifierRefs(m, nil) })
+	m, err = put(ctx, r, "notifier", notify.TableNotifiers, id, m, func() ([]storage.Guard, []storage.Write, error) { return r.notifierRefs(m) })
 	if err != nil {
 		return nil, err
 	}
@@ -303,12 +303,12 @@ func notifiersOfAll(path string, all []*pb.Escalation, f func(path string, a *pb
 }
 
 // notifierThere completes the notifier that an action names, and refuses one that is not there.
-func (r *Registry) notifierThere(project string, p planned) func(path string, a *pb.NotifyAction) error {
+func (r *Registry) notifierThere(project string) func(path string, a *pb.NotifyAction) error {
 	return func(path string, a *pb.NotifyAction) error {
 		if err := completeID(project, path+"/notifier", &a.Notifier); err != nil {
 			return err
 		}
-		if _, ok, err := r.store.Get(notify.TableNotifiers, a.Notifier); err != nil || !ok && !p.has("notifier", a.Notifier) {
+		if _, ok, err := r.store.Get(notify.TableNotifiers, a.Notifier); err != nil || !ok {
 			return errors.Join(invalid(path+"/notifier", "there is no notifier %s", a.Notifier), err)
 		}
 		for i, x := range a.Attachments {

@@ -40,11 +40,11 @@ func (r *Registry) putRelation(ctx context.Context, m *pb.Relation, by string, r
 		}
 		m.CreateTime = old.CreateTime
 	}
-	return put(ctx, r, "relation", tableRelations, m.Id, m, func() ([]storage.Guard, []storage.Write, error) { return r.relationRefs(m, nil) })
+	return put(ctx, r, "relation", tableRelations, m.Id, m, func() ([]storage.Guard, []storage.Write, error) { return r.relationRefs(m) })
 }
 
 // relationRefs guards a relation's ends, marks them, and writes the index.
-func (r *Registry) relationRefs(m *pb.Relation, p planned) ([]storage.Guard, []storage.Write, error) {
+func (r *Registry) relationRefs(m *pb.Relation) ([]storage.Guard, []storage.Write, error) {
 	from, kind, to, err := splitRelation(m.Id)
 	if err != nil {
 		return nil, nil, err
@@ -56,8 +56,6 @@ func (r *Registry) relationRefs(m *pb.Relation, p planned) ([]storage.Guard, []s
 		switch {
 		case err != nil:
 			return nil, nil, fmt.Errorf("relation %s: %w", m.Id, err)
-		case !ok && p.has(x.kind, x.id):
-			continue
 		case !ok:
 			return nil, nil, invalid(field, "there is no %s %s", x.kind, x.id)
 		}
@@ -310,6 +308,6 @@ func (r *Registry) draftRelation(d *draft, m *pb.Relation, a applying) error {
 	if m.CreateTime == nil {
 		m.CreateTime = m.UpdateTime
 	}
-	d.txn, err = putTxn(tableRelations, m.Id, m, func() ([]storage.Guard, []storage.Write, error) { return r.relationRefs(m, a.plan) })
+	d.txn, err = putTxn(tableRelations, m.Id, m, func() ([]storage.Guard, []storage.Write, error) { return r.relationRefs(m) })
 	return err
 }

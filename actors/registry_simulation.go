@@ -39,7 +39,7 @@ func (r *Registry) putSimulation(ctx context.Context, m *pb.Simulation, revision
 	}
 	m = proto.Clone(m).(*pb.Simulation)
 	m.Id, m.Revision = id, revision
-	if m, err = r.wholeSimulation(m, nil); err != nil {
+	if m, err = r.wholeSimulation(m); err != nil {
 		return nil, err
 	}
 	return r.writeSimulation(ctx, m)
@@ -48,7 +48,7 @@ func (r *Registry) putSimulation(ctx context.Context, m *pb.Simulation, revision
 // writeSimulation commits a simulation that is checked.
 func (r *Registry) writeSimulation(ctx context.Context, m *pb.Simulation) (*pb.Simulation, error) {
 	m, err := put(ctx, r, "simulation", simulation.TableSimulations, m.Id, m,
-		func() ([]storage.Guard, []storage.Write, error) { return r.simulationRefs(m, nil) })
+		func() ([]storage.Guard, []storage.Write, error) { return r.simulationRefs(m) })
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (r *Registry) writeSimulation(ctx context.Context, m *pb.Simulation) (*pb.S
 }
 
 // wholeSimulation checks a simulation and completes it. Where the same is played since the same time, it goes on where it is.
-func (r *Registry) wholeSimulation(m *pb.Simulation, p planned) (*pb.Simulation, error) {
+func (r *Registry) wholeSimulation(m *pb.Simulation) (*pb.Simulation, error) {
 	m.State, m.BeginTime = nil, timestamppb.Now()
 	var bad *scenario.Error
 	if _, err := simulation.Read(m); errors.As(err, &bad) {
@@ -69,7 +69,7 @@ func (r *Registry) wholeSimulation(m *pb.Simulation, p planned) (*pb.Simulation,
 	}
 	if m.Model != "" {
 		m.Model = within(ProjectOf(m.Id), m.Model)
-		if _, ok, err := r.store.Get(tableThings, m.Model); err != nil || !ok && !p.has("model", m.Model) {
+		if _, ok, err := r.store.Get(tableThings, m.Model); err != nil || !ok {
 			return nil, errors.Join(invalid("/simulation/model", "there is no model %s", m.Model), err)
 		}
 	}
@@ -87,7 +87,7 @@ func (r *Registry) wholeSimulation(m *pb.Simulation, p planned) (*pb.Simulation,
 }
 
 // simulationRefs gives a new simulation the record of its state, which is there as long as the simulation.
-func (r *Registry) simulationRefs(m *pb.Simulation, _ planned) ([]storage.Guard, []storage.Write, error) {
+func (r *Registry) simulationRefs(m *pb.Simulation) ([]storage.Guard, []storage.Write, error) {
 	if m.Revision != 0 {
 		return nil, nil, nil
 	}

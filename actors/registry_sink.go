@@ -48,7 +48,7 @@ func (r *Registry) putSink(ctx context.Context, m, old *pb.Sink) (*pb.Sink, erro
 	if old.Id == "" {
 		m.Revision = 0
 	}
-	if m, err = r.wholeSink(m, nil); err != nil {
+	if m, err = r.wholeSink(m); err != nil {
 		return nil, err
 	}
 	if err := r.keepSecret(ctx, "sink", m, &m.Secret, old, sink.SameHost(old.GetUrl(), m.GetUrl())); err != nil {
@@ -62,7 +62,7 @@ func (r *Registry) putSink(ctx context.Context, m, old *pb.Sink) (*pb.Sink, erro
 }
 
 // wholeSink checks a sink, and completes the ids in it.
-func (r *Registry) wholeSink(m *pb.Sink, p planned) (*pb.Sink, error) {
+func (r *Registry) wholeSink(m *pb.Sink) (*pb.Sink, error) {
 	project := ProjectOf(m.Id)
 	if !strings.Contains(m.Topic, "/") {
 		m.Topic = project + "/" + m.Topic
@@ -75,7 +75,7 @@ func (r *Registry) wholeSink(m *pb.Sink, p planned) (*pb.Sink, error) {
 		return nil, invalid("/sink/topic", "%s is in another project", t)
 	}
 	m.Topic = t
-	if _, ok, err := r.store.Get(topic.TableTopics, t); err != nil || !ok && !p.has("topic", t) {
+	if _, ok, err := r.store.Get(topic.TableTopics, t); err != nil || !ok {
 		return nil, invalid("/sink/topic", "there is no topic %s", t)
 	}
 	var bad *sink.InvalidError

@@ -2,7 +2,6 @@ package actors
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -60,7 +59,7 @@ func (r *Registry) PutZone(ctx context.Context, z *pb.Zone) (*pb.Zone, error) {
 		return nil, err
 	}
 	defer r.e.layers.changed()
-	return put(ctx, r, "zone", tableZones, z.Id, z, func() ([]storage.Guard, []storage.Write, error) { return r.zoneRefs(z, nil) })
+	return put(ctx, r, "zone", tableZones, z.Id, z, func() ([]storage.Guard, []storage.Write, error) { return r.zoneRefs(z) })
 }
 
 // wholeZone completes the ids of a zone.
@@ -80,7 +79,7 @@ func wholeZone(z *pb.Zone) (*pb.Zone, error) {
 }
 
 // zoneRefs are the guards of what a zone names, and its index.
-func (r *Registry) zoneRefs(z *pb.Zone, p planned) ([]storage.Guard, []storage.Write, error) {
+func (r *Registry) zoneRefs(z *pb.Zone) ([]storage.Guard, []storage.Write, error) {
 	var was string
 	if old, err := get(r.store, tableZones, z.Id, &pb.Zone{}); err == nil {
 		was = old.Parent
@@ -92,13 +91,13 @@ func (r *Registry) zoneRefs(z *pb.Zone, p planned) ([]storage.Guard, []storage.W
 	if z.Parent == "" {
 		return nil, writes, nil
 	}
-	guards, err := r.checkParents(z, p)
+	guards, err := r.checkParents(z)
 	writes = append(writes, storage.Write{Table: tableUses, Key: useKey("zone-parent", z.Parent, z.Id), Value: []byte{1}})
 	return guards, writes, err
 }
 
 // checkParents walks up the tree, and guards it as it was seen: a circle closed by two at once is refused to one of them.
-func (r *Registry) checkParents(z *pb.Zone, p planned) ([]storage.Guard, error) {
+func (r *Registry) checkParents(z *pb.Zone) ([]storage.Guard, error) {
 	var guards []storage.Guard
 	for at, depth := z.Parent, 0; at != ""; depth++ {
 		if at == z.Id || depth == maxDepth {
@@ -108,9 +107,6 @@ func (r *Registry) checkParents(z *pb.Zone, p planned) ([]storage.Guard, error) 
 			return nil, invalid("/zone/parent", "%s is in another project", at)
 		}
 		up, err := get(r.store, tableZones, at, &pb.Zone{})
-		if errors.Is(err, ErrNotFound) && p.has("zone", at) {
-			return guards, nil
-		}
 		if err != nil {
 			return nil, invalid("/zone/parent", "there is no zone %s", at)
 		}
@@ -166,16 +162,16 @@ func (r *Registry) DeleteZone(ctx context.Context, id string) error {
 
 // PutSystem creates a system (revision 0), or replaces the one of the revision given. Its twins must exist.
 func (r *Registry) PutSystem(ctx context.Context, s *pb.System) (*pb.System, error) {
-	s, err := r.wholeSystem(s, nil)
+	s, err := r.wholeSystem(s)
 	if err != nil {
 		return nil, err
 	}
 	defer r.e.layers.changed()
-	return put(ctx, r, "system", tableSystems, s.Id, s, func() ([]storage.Guard, []storage.Write, error) { return r.systemRefs(s, nil) })
+	return put(ctx, r, "system", tableSystems, s.Id, s, func() ([]storage.Guard, []storage.Write, error) { return r.systemRefs(s) })
 }
 
 // wholeSystem completes the ids of a system, and checks its members.
-func (r *Registry) wholeSystem(s *pb.System, p planned) (*pb.System, error) {
+func (r *Registry) wholeSystem(s *pb.System) (*pb.System, error) {
 	id, err := CanonicalID(s.GetId())
 	if err != nil {
 		return nil, err
@@ -197,7 +193,7 @@ func (r *Registry) wholeSystem(s *pb.System, p planned) (*pb.System, error) {
 		}
 		names[m.Name] = true
 		_, ok, err := r.store.Get(tableTwins, m.Twin)
-		if err != nil || !ok && !p.has("twin", m.Twin) || ProjectOf(m.Twin) != ProjectOf(id) {
+		if err != nil || !ok || ProjectOf(m.Twin) != ProjectOf(id) {
 			return nil, invalid(fmt.Sprintf("/system/members/%d/twin", i), "there is no twin %s in the project", m.Twin)
 		}
 	}
@@ -205,7 +201,7 @@ func (r *Registry) wholeSystem(s *pb.System, p planned) (*pb.System, error) {
 }
 
 // systemRefs are the guards of what a system names, and its index.
-func (r *Registry) systemRefs(s *pb.System, p planned) ([]storage.Guard, []storage.Write, error) {
+func (r *Registry) systemRefs(s *pb.System) ([]storage.Guard, []storage.Write, error) {
 	var writes []storage.Write
 	old, err := get(r.store, tableSystems, s.Id, &pb.System{})
 	if err == nil && old.Zone != "" && old.Zone != s.Zone {
@@ -216,7 +212,7 @@ func (r *Registry) systemRefs(s *pb.System, p planned) ([]storage.Guard, []stora
 		return nil, writes, nil
 	}
 	z, err := get(r.store, tableZones, s.Zone, &pb.Zone{})
-	if err != nil && !p.has("zone", s.Zone) {
+	if err != nil {
 		return nil, nil, invalid("/system/zone", "there is no zone %s", s.Zone)
 	}
 	return []storage.Guard{{Table: tableZones, Key: s.Zone, Revision: z.Revision}, {Table: tableHolds, Key: holdKey("zone", s.Zone)}},

@@ -22,13 +22,13 @@ func (r *Registry) PutTopic(ctx context.Context, t *pb.Topic) (*pb.Topic, error)
 	t = proto.Clone(t).(*pb.Topic)
 	t.Id, t.State, t.Deleting = id, nil, false
 	return put(ctx, r, "topic", topic.TableTopics, id, t, func() ([]storage.Guard, []storage.Write, error) {
-		_, err := r.wholeTopic(t, nil)
+		_, err := r.wholeTopic(t)
 		return nil, nil, err
 	})
 }
 
 // wholeTopic refuses a topic that is being deleted, and one whose dead letters would be a route's.
-func (r *Registry) wholeTopic(t *pb.Topic, _ planned) (*pb.Topic, error) {
+func (r *Registry) wholeTopic(t *pb.Topic) (*pb.Topic, error) {
 	if topic.Reserved(t.Id) {
 		return nil, invalid("/topic/id", "%s: names that begin with route. are for the dead letters of routes", NameOf(t.Id))
 	}

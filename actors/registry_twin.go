@@ -62,11 +62,11 @@ type prepared struct {
 }
 
 // prepare checks a twin's configuration. old is what it replaces, or nil; at is where the twin lives.
-func (r *Registry) prepare(ctx context.Context, t, old *pb.Twin, at place, plan planned) (*prepared, error) {
+func (r *Registry) prepare(ctx context.Context, t, old *pb.Twin, at place) (*prepared, error) {
 	t = proto.Clone(t).(*pb.Twin)
 	t.State, t.DriverDigest, t.DriverVersion, t.Revision = nil, "", "", 0
 	p := &prepared{twin: t, guards: []storage.Guard{at.guard}}
-	err := r.checkPlace(p, plan) // first: zones have settings, and may have versions of their own
+	err := r.checkPlace(p) // first: zones have settings, and may have versions of their own
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func (r *Registry) prepare(ctx context.Context, t, old *pb.Twin, at place, plan 
 		func() error { return checkLabels(t.Labels) },
 		func() error { return checkURI(t.Uri, p.spec) },
 		func() error { return r.e.derivations.check(t) },
-		func() error { return r.checkReads(t, p.spec, plan) },
+		func() error { return r.checkReads(t, p.spec) },
 	} {
 		if err := check(); err != nil {
 			return nil, err
@@ -200,7 +200,7 @@ func checkURI(uri string, s *spec) error {
 }
 
 // checkPlace looks at the records that the twin names: zone, gateway, aliases.
-func (r *Registry) checkPlace(p *prepared, plan planned) error {
+func (r *Registry) checkPlace(p *prepared) error {
 	t := p.twin
 	needs := func(kind string, table storage.Table, field, id string) (string, error) {
 		full, err := CanonicalID(id)
@@ -213,9 +213,6 @@ func (r *Registry) checkPlace(p *prepared, plan planned) error {
 		rec, ok, err := r.store.Get(table, full)
 		if err != nil {
 			return "", err
-		}
-		if !ok && plan.has(kind, full) {
-			return full, nil
 		}
 		if !ok {
 			return "", invalid(field, "there is no %s", full)
@@ -277,7 +274,7 @@ func (r *Registry) CreateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 		if err := r.checkTwinQuota(ProjectOf(id), 0); err != nil {
 			return nil, err
 		}
-		made, txn, err = r.creation(ctx, t, at, nil)
+		made, txn, err = r.creation(ctx, t, at)
 		return txn, err
 	}, r.twinGuard(id, ErrExists))
 	if err != nil {
@@ -288,8 +285,8 @@ func (r *Registry) CreateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 }
 
 // creation makes the transaction of a new twin.
-func (r *Registry) creation(ctx context.Context, t *pb.Twin, at place, plan planned) (*pb.Twin, *storage.Txn, error) {
-	p, err := r.prepare(ctx, t, nil, at, plan)
+func (r *Registry) creation(ctx context.Context, t *pb.Twin, at place) (*pb.Twin, *storage.Txn, error) {
+	p, err := r.prepare(ctx, t, nil, at)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -396,7 +393,7 @@ func (r *Registry) UpdateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 			return nil, ErrRevision
 		}
 		var txn *storage.Txn
-		made, txn, err = r.replacement(ctx, t, old, at, class, nil)
+		made, txn, err = r.replacement(ctx, t, old, at, class)
 		return txn, err
 	}, r.twinGuard(id, ErrRevision))
 	if err != nil {
@@ -408,11 +405,11 @@ func (r *Registry) UpdateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 }
 
 // replacement makes the transaction that puts t in the place of old, which lives at a place and shall be in a class.
-func (r *Registry) replacement(ctx context.Context, t, old *pb.Twin, at place, class cluster.Class, plan planned) (*pb.Twin, *storage.Txn, error) {
+func (r *Registry) replacement(ctx context.Context, t, old *pb.Twin, at place, class cluster.Class) (*pb.Twin, *storage.Txn, error) {
 	id := old.Id
 	now := proto.Clone(t).(*pb.Twin)
 	now.Id, now.CreateTime, now.UpdateTime = id, old.CreateTime, timestamppb.Now()
-	p, err := r.prepare(ctx, now, old, at, plan)
+	p, err := r.prepare(ctx, now, old, at)
 	if err != nil {
 		return nil, nil, err
 	}

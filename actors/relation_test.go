@@ -113,9 +113,9 @@ func TestRelations(t *testing.T) {
 			sameLines(t, line, n.apply(&pb.ApplyRequest{Records: configs(t, line)}), "unchanged relation default/")
 		}
 	}
-	sameLines(t, "dry run", n.apply(&pb.ApplyRequest{DryRun: true, Planned: []string{"twin/default/new"}, Records: configs(t,
-		`{"relation":{"from":"new","type":"feeds","to":"boiler"}}`, `{"relation":{"from":"pump","type":"feeds","to":"boiler","title":"x"}}`)}),
-		"created relation default/new/feeds/boiler", `changed relation default/pump/feeds/boiler title:"Main loop"->"x"`)
+	sameLines(t, "dry run", n.tried(configs(t, `{"twin":{"id":"new","driver":"probe"}}`), configs(t,
+		`{"relation":{"from":"new","type":"feeds","to":"boiler"}}`, `{"relation":{"from":"pump","type":"feeds","to":"boiler","title":"x"}}`)),
+		"created twin default/new", "created relation default/new/feeds/boiler", `changed relation default/pump/feeds/boiler title:"Main loop"->"x"`)
 
 	// An end takes its relations with it; what is at the other ends stays.
 	if err := n.reg.DeleteTwin(ctx(t), "boiler", 0); err != nil {

@@ -293,7 +293,7 @@ func (r *Registry) PutRoute(ctx context.Context, m *pb.Route) (*pb.Route, error)
 	}
 	m = proto.Clone(m).(*pb.Route)
 	m.Id = id
-	if m, err = r.wholeRoute(m, nil); err != nil {
+	if m, err = r.wholeRoute(m); err != nil {
 		return nil, err
 	}
 	m, err = put(ctx, r, "route", tableRoutes, id, m, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil })
@@ -304,7 +304,7 @@ func (r *Registry) PutRoute(ctx context.Context, m *pb.Route) (*pb.Route, error)
 }
 
 // wholeRoute checks a route, and completes the ids in it.
-func (r *Registry) wholeRoute(m *pb.Route, p planned) (*pb.Route, error) {
+func (r *Registry) wholeRoute(m *pb.Route) (*pb.Route, error) {
 	m.Counts = nil
 	if len(NameOf(m.Id)) > maxRouteName {
 		return nil, invalid("/route/id", "%s is longer than %d", NameOf(m.Id), maxRouteName)
@@ -312,10 +312,10 @@ func (r *Registry) wholeRoute(m *pb.Route, p planned) (*pb.Route, error) {
 	if _, err := compileRoute(m.When); err != nil {
 		return nil, err
 	}
-	return m, r.checkRoute(m, p)
+	return m, r.checkRoute(m)
 }
 
-func (r *Registry) checkRoute(m *pb.Route, p planned) error {
+func (r *Registry) checkRoute(m *pb.Route) error {
 	project := ProjectOf(m.Id)
 	complete := func(path string, id *string) (err error) {
 		if !strings.Contains(*id, "/") {
@@ -334,7 +334,7 @@ func (r *Registry) checkRoute(m *pb.Route, p planned) error {
 		if err := complete(path, &m.Topics[i]); err != nil {
 			return err
 		}
-		if _, ok, err := r.store.Get(topic.TableTopics, m.Topics[i]); err != nil || !ok && !p.has("topic", m.Topics[i]) {
+		if _, ok, err := r.store.Get(topic.TableTopics, m.Topics[i]); err != nil || !ok {
 			return invalid(path, "there is no topic %s", m.Topics[i])
 		}
 	}
@@ -347,7 +347,7 @@ func (r *Registry) checkRoute(m *pb.Route, p planned) error {
 		return invalid("/route/topics", "name one at least, or a logic by run")
 	}
 	if m.Run != "" {
-		if err := r.logicThere(project, "/route/run", &m.Run, p); err != nil {
+		if err := r.logicThere(project, "/route/run", &m.Run); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,10 @@ const (
 	MaxUpload = 34 << 20
 	// maxRequest in bytes is the largest message of every other procedure.
 	maxRequest = 1 << 20
+	// maxDryRun in bytes is the largest dry run: 100,000 twins, or all files of a building.
+	maxDryRun = 16 << 20
+	// maxDryRuns go on at once: each holds what it is asked, and what would come of it, in memory.
+	maxDryRuns = 4
 	// maxUploads run at once, as each holds its file in memory.
 	maxUploads = 2
 	// maxBackups are taken at once: each reads the whole store.

@@ -125,6 +125,7 @@ func procedures() map[string]procedure {
 		rpcv1.SearchServiceSearchProcedure: {action: ActionTwinRead, resource: listed("entry", func(m *pb.SearchRequest) *string { return &m.Project })},
 
 		rpcv1.BulkServiceApplyProcedure:  {action: ActionTwinConfigure, resource: applied},
+		rpcv1.BulkServiceDryRunProcedure: {action: ActionTwinConfigure, resource: applied, reads: true},
 		rpcv1.BulkServiceExportProcedure: {action: ActionTwinRead, resource: exported},
 
 		rpcv1.IngestServiceIngestProcedure:             {action: ActionIngest, resource: ingested},

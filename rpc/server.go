@@ -118,6 +118,9 @@ func (s *Server) services(mux *http.ServeMux, g *guard) {
 	mount(rpcv1.NewModelServiceHandler(&modelService{s}, small))
 	mount(rpcv1.NewSiteServiceHandler(&siteService{s}, small))
 	mount(rpcv1.NewBulkServiceHandler(&bulkService{s}, small))
+	_, dry := rpcv1.NewBulkServiceHandler(&bulkService{s}, s.handlerOptions(g, maxDryRun))
+	mux.Handle(rpcv1.BulkServiceDryRunProcedure, limited(atMost(dry, maxDryRuns, s.refuse),
+		bounds{size: maxDryRun, timeout: uploadTimeout, refuse: s.refuse, met: s.refused.body}))
 	mount(rpcv1.NewRelationServiceHandler(&relationService{s}, small))
 	mount(rpcv1.NewSettingsServiceHandler(&settingsService{s}, small))
 	path, messages := rpcv1.NewIngestServiceHandler(&ingestService{s}, small)

@@ -19,6 +19,12 @@ func (s *Store) Get(table Table, key string) (Record, bool, error) {
 		return Record{}, false, err
 	}
 	defer st.release()
+	if s.over != nil {
+		if err := st.settle(); err != nil {
+			return Record{}, false, err
+		}
+		return get(s.over, table, key)
+	}
 	var space [128]byte
 	if v, deleted, waits := st.waiting(appendDataKey(space[:0], table, key)); deleted {
 		return Record{}, false, nil
@@ -39,7 +45,7 @@ func (s *Store) Scan(table Table, prefix, after string) iter.Seq2[Record, error]
 			return
 		}
 		defer st.release()
-		scan(st.db, table, prefix, after, yield)
+		scan(s.reader(st), table, prefix, after, yield)
 	}
 }
 
@@ -50,7 +56,7 @@ func (s *Store) Count(table Table, prefix string) (int, error) {
 		return 0, err
 	}
 	defer st.release()
-	it, err := newScan(st.db, table, prefix, "")
+	it, err := newScan(s.reader(st), table, prefix, "")
 	if err != nil {
 		return 0, err
 	}

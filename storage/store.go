@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/hashicorp/raft"
 )
@@ -54,6 +55,8 @@ type Store struct {
 	log     *logDB
 	stateMu sync.RWMutex
 	state   *stateDB // nil: closed
+	// over is what was committed to a fork, over the state; nil: this is no fork.
+	over    *pebble.Batch
 	machine *machine
 	batcher *batcher
 	hub     *hub
@@ -296,6 +299,9 @@ func (s *Store) Submit(t *Txn, done func(Result)) error { return s.batcher.submi
 // Commit proposes a transaction and waits for room and for its result. When ctx ends first the error wraps the context's
 // error, and ErrUnknown if the transaction was proposed by then, ErrBusy if not.
 func (s *Store) Commit(ctx context.Context, t *Txn) (revision uint64, err error) {
+	if s.over != nil {
+		return s.commitFork(t)
+	}
 	return s.batcher.commit(ctx, t)
 }
 

@@ -355,9 +355,15 @@ func groupsOf(lines []*planLine) [][]*planLine {
 	return all
 }
 
-// apply brings the records to the node, group by group, and prints what became of them.
+// apply brings the records to the node, group by group, and prints what became of them, or would in a dry run.
 func (a *app) apply(ctx context.Context, n *node, lines []*planLine, project string, dry bool) error {
 	tally := newTally(a, dry)
+	if dry {
+		if err := tally.dryRun(ctx, n, project, groupsOf(lines), false, tally.add); err != nil {
+			return err
+		}
+		return tally.end(len(lines))
+	}
 	for _, group := range groupsOf(lines) {
 		results, err := tally.group(ctx, n, project, group, false)
 		for i, x := range results {
@@ -368,7 +374,7 @@ func (a *app) apply(ctx context.Context, n *node, lines []*planLine, project str
 		if err != nil {
 			return fmt.Errorf("%s: %w", group[len(results)].at, err)
 		}
-		if tally.count[pb.ApplyOutcome_APPLY_OUTCOME_REFUSED] > 0 && !dry {
+		if tally.count[pb.ApplyOutcome_APPLY_OUTCOME_REFUSED] > 0 {
 			break
 		}
 	}

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
+
+	"connectrpc.com/connect"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/rpc"
@@ -17,35 +19,71 @@ type applyTally struct {
 	dry   bool
 	count map[pb.ApplyOutcome]int
 	total int
-	// made is what a dry run would have made by now: "kind/id".
-	made map[string]bool
 }
 
 func newTally(a *app, dry bool) *applyTally {
-	return &applyTally{a: a, dry: dry, count: map[pb.ApplyOutcome]int{}, made: map[string]bool{}}
+	return &applyTally{a: a, dry: dry, count: map[pb.ApplyOutcome]int{}}
+}
+
+// dryRun asks the node what it would make of groups that are applied one after the other, and gives told the result of each of their lines.
+func (t *applyTally) dryRun(ctx context.Context, n *node, project string, groups [][]*planLine, each bool, told func(x *pb.ApplyResult, at string) error) error {
+	if len(groups) == 0 {
+		return nil
+	}
+	r := &pb.DryRunRequest{Project: project, Each: each}
+	var lines []*planLine
+	for _, group := range groups {
+		lines = append(lines, group...)
+		g := &pb.ApplyGroup{}
+		for _, l := range group {
+			g.Records = append(g.Records, l.rec)
+		}
+		r.Groups = append(r.Groups, g)
+	}
+	stream, err := n.bulk.DryRun(ctx, req(r))
+	if err != nil {
+		return tooMuch(err)
+	}
+	defer stream.Close()
+	for stream.Receive() {
+		for _, x := range stream.Msg().Results {
+			if len(lines) == 0 {
+				return errors.New("dry run: the node told of more records than it was given")
+			}
+			if err := told(x, lines[0].at); err != nil {
+				return err
+			}
+			lines = lines[1:]
+		}
+	}
+	switch err := tooMuch(stream.Err()); {
+	case len(lines) == 0 || errors.Is(err, errTooMuch):
+		return err
+	case err != nil:
+		return fmt.Errorf("%s: %w", lines[0].at, err)
+	}
+	return fmt.Errorf("%s: the node told nothing of it", lines[0].at)
+}
+
+var errTooMuch = errors.New("a dry run is one request: try a part of it at a time")
+
+// tooMuch says what can be done where the request is larger than a node takes.
+func tooMuch(err error) error {
+	if connect.CodeOf(err) == connect.CodeResourceExhausted && rpc.ErrorInfoOf(err).GetReason() == "too_large" {
+		return fmt.Errorf("%w: %w", errTooMuch, err)
+	}
+	return err
 }
 
 // group has the node make a group of records, and gives their results in their order; with an error those of the records before the one that it is
 // about.
 func (t *applyTally) group(ctx context.Context, n *node, project string, group []*planLine, each bool) ([]*pb.ApplyResult, error) {
-	r := &pb.ApplyRequest{Project: project, DryRun: t.dry, Each: each}
-	plan := map[string]bool{}
+	r := &pb.ApplyRequest{Project: project, Each: each}
 	for _, l := range group {
 		r.Records = append(r.Records, l.rec)
-		for _, ref := range l.refs {
-			if t.made[ref] {
-				plan[ref] = true
-			}
-		}
 	}
-	r.Planned = slices.Sorted(maps.Keys(plan))
 	res, err := n.bulk.Apply(ctx, req(r))
 	if err == nil {
-		for _, x := range res.Msg.Results {
-			if t.dry && x.Outcome == pb.ApplyOutcome_APPLY_OUTCOME_CREATED {
-				t.made[x.Kind+"/"+x.Id] = true
-			}
-		}
 		return res.Msg.Results, nil
 	}
 	half := len(group) / 2
@@ -54,7 +92,7 @@ func (t *applyTally) group(ctx context.Context, n *node, project string, group [
 	}
 	// It is too much for one request, or for one transaction.
 	first, err := t.group(ctx, n, project, group[:half], each)
-	if err != nil || !t.dry && !each && slices.ContainsFunc(first, isRefused) {
+	if err != nil || !each && slices.ContainsFunc(first, isRefused) {
 		return first, err
 	}
 	second, err := t.group(ctx, n, project, group[half:], each)

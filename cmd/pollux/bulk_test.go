@@ -58,6 +58,19 @@ func TestApplyOfMuch(t *testing.T) {
 	}
 }
 
+// A dry run is one request; what is too much for that is said, and what to do.
+func TestDryRunOfTooMuch(t *testing.T) {
+	env := []string{"POLLUX_DATA=" + dataOfNode(t)}
+	var b strings.Builder
+	for i := range 550 { // 17 MB
+		fmt.Fprintf(&b, "---\nmodel: {id: m%03d, thing: {\"@context\": \"https://www.w3.org/2022/wot/td/v1.1\", \"@type\": tm:ThingModel, title: M, description: %s}}\n", i, strings.Repeat("x", 31<<10))
+	}
+	r := cli(t.Context(), env, "apply", "--project", "toomuch", "-f", bulkFile(t, "all.yaml", b.String()), "--dry-run")
+	if r.code != 1 || !strings.Contains(r.err, "a dry run is one request: try a part of it at a time") || !strings.Contains(r.err, "larger than 16777216 bytes") || r.out != "" {
+		t.Errorf("[%d] %s %.300s", r.code, r.err, r.out)
+	}
+}
+
 // A dry run of a list counts on what its earlier lines would make, as the import does.
 func TestImportDryRunOfATree(t *testing.T) {
 	env := []string{"POLLUX_DATA=" + dataOfNode(t)}

@@ -39,7 +39,8 @@ type listKind struct {
 	record                      func(column, value string, rec *pb.ConfigRecord) error
 	empty                       func() *pb.ConfigRecord
 	names                       func(rec *pb.ConfigRecord, project string) (id string, refs []string)
-	send                        func(ctx context.Context, a *app, n *node, group []*planLine, tally *applyTally, project string, dry bool) error
+	// send gives the node lines in another way than as records; nil: they are applied.
+	send func(ctx context.Context, a *app, n *node, group []*planLine, tally *applyTally, project string, dry bool) error
 }
 
 func noTwin() *pb.ConfigRecord {
@@ -48,13 +49,13 @@ func noTwin() *pb.ConfigRecord {
 
 var importKinds = []listKind{
 	{"twins", "twin", `id, driver or model, uri, zone, via, selector, stopped, labels.NAME, settings.NAME, aliases (NETWORK:KEY:VALUE, several with
-";" between)`, "id,driver,uri,labels.floor,settings.password\nbeamer-1,pjlink,tcp://10.0.0.7:4352,2,secret", []string{"id"}, twinColumn, noTwin, namesIn, importGroup},
+";" between)`, "id,driver,uri,labels.floor,settings.password\nbeamer-1,pjlink,tcp://10.0.0.7:4352,2,secret", []string{"id"}, twinColumn, noTwin, namesIn, nil},
 	{"zones", "zone", "id, parent, kind, title", "id,parent,kind,title\nhq,,building,Headquarters\naula,hq,room,Great hall", []string{"id"}, zoneColumn,
-		func() *pb.ConfigRecord { return &pb.ConfigRecord{Record: &pb.ConfigRecord_Zone{Zone: &pb.Zone{}}} }, namesIn, importGroup},
+		func() *pb.ConfigRecord { return &pb.ConfigRecord{Record: &pb.ConfigRecord_Zone{Zone: &pb.Zone{}}} }, namesIn, nil},
 	{"systems", "system", `id, title, zone, members (NAME=TWIN, several with ";" between)`, "id,zone,members\nroom1,aula,Display_1=beamer-1;Lights_1=lamp1",
 		[]string{"id"}, systemColumn, func() *pb.ConfigRecord {
 			return &pb.ConfigRecord{Record: &pb.ConfigRecord_System{System: &pb.System{}}}
-		}, namesIn, importGroup},
+		}, namesIn, nil},
 	{"aliases", "alias", "network, key, value, twin (which is there and keeps its others)", "network,key,value,twin\nlora,deveui,a84041000181c061,meter-1",
 		[]string{"network", "key", "value", "twin"}, aliasColumn, noTwin, aliasNames, importAliases},
 }
@@ -117,15 +118,28 @@ func (a *app) importList(ctx context.Context, n *node, in io.Reader, name string
 	}
 	tally := newTally(a, dry)
 	last := time.Now()
-	var group []*planLine
-	send := func() error {
-		if len(group) == 0 {
-			return nil
-		}
-		err := k.send(ctx, a, n, group, tally, project, dry)
-		if group = group[:0]; err == nil && time.Since(last) > progressEach {
+	progress := func() {
+		if time.Since(last) > progressEach {
 			last = time.Now()
 			fmt.Fprintf(a.err, "%d lines\n", tally.total)
+		}
+	}
+	var group []*planLine
+	var asked [][]*planLine // of a dry run, which looks at them one after the other
+	send := func() (err error) {
+		switch {
+		case len(group) == 0:
+			return nil
+		case k.send != nil:
+			err = k.send(ctx, a, n, group, tally, project, dry)
+		case dry:
+			asked, group = append(asked, group), nil
+			return nil
+		default:
+			err = importGroup(ctx, a, n, group, tally, project)
+		}
+		if group = group[:0]; err == nil {
+			progress()
 		}
 		return err
 	}
@@ -168,14 +182,21 @@ func (a *app) importList(ctx context.Context, n *node, in io.Reader, name string
 	if err := send(); err != nil {
 		return err
 	}
+	err = tally.dryRun(ctx, n, project, asked, true, func(x *pb.ApplyResult, at string) error {
+		progress()
+		return tally.add(x, at)
+	})
+	if err != nil {
+		return err
+	}
 	return tally.end(tally.total)
 }
 
 // importGroup has the node make records.
-func importGroup(ctx context.Context, a *app, n *node, group []*planLine, tally *applyTally, project string, dry bool) error {
+func importGroup(ctx context.Context, a *app, n *node, group []*planLine, tally *applyTally, project string) error {
 	results, err := tally.group(ctx, n, project, group, true)
 	for i, x := range results {
-		if err := a.imported(x, tally, group[i].at, dry); err != nil {
+		if err := a.imported(x, tally, group[i].at, false); err != nil {
 			return err
 		}
 	}

@@ -494,12 +494,8 @@ type ApplyRequest struct {
 	Project string `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
 	// A group. A record may name those that are there, and not others of its group.
 	Records []*ConfigRecord `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`
-	// Only say what would change.
-	DryRun bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// Leave out what is wrong, and commit the others. Else nothing is committed where one is wrong.
-	Each bool `protobuf:"varint,4,opt,name=each,proto3" json:"each,omitempty"`
-	// With dry_run: records that groups before this one would make, as `kind/project/name`. They count as there.
-	Planned       []string `protobuf:"bytes,5,rep,name=planned,proto3" json:"planned,omitempty"`
+	Each          bool `protobuf:"varint,4,opt,name=each,proto3" json:"each,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -548,25 +544,11 @@ func (x *ApplyRequest) GetRecords() []*ConfigRecord {
 	return nil
 }
 
-func (x *ApplyRequest) GetDryRun() bool {
-	if x != nil {
-		return x.DryRun
-	}
-	return false
-}
-
 func (x *ApplyRequest) GetEach() bool {
 	if x != nil {
 		return x.Each
 	}
 	return false
-}
-
-func (x *ApplyRequest) GetPlanned() []string {
-	if x != nil {
-		return x.Planned
-	}
-	return nil
 }
 
 type ApplyResponse struct {
@@ -614,7 +596,160 @@ func (x *ApplyResponse) GetResults() []*ApplyResult {
 	return nil
 }
 
-// ApplyResult says what became, or with dry_run would become, of a record.
+type DryRunRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in ApplyRequest.
+	Project string `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
+	// In the order in which they would be applied. One in which something is wrong does not end the run: the others of it count as made.
+	Groups []*ApplyGroup `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
+	// As in ApplyRequest.
+	Each          bool `protobuf:"varint,3,opt,name=each,proto3" json:"each,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DryRunRequest) Reset() {
+	*x = DryRunRequest{}
+	mi := &file_pollux_v1_bulk_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DryRunRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DryRunRequest) ProtoMessage() {}
+
+func (x *DryRunRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_bulk_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DryRunRequest.ProtoReflect.Descriptor instead.
+func (*DryRunRequest) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *DryRunRequest) GetProject() string {
+	if x != nil {
+		return x.Project
+	}
+	return ""
+}
+
+func (x *DryRunRequest) GetGroups() []*ApplyGroup {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *DryRunRequest) GetEach() bool {
+	if x != nil {
+		return x.Each
+	}
+	return false
+}
+
+type ApplyGroup struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in ApplyRequest.
+	Records       []*ConfigRecord `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ApplyGroup) Reset() {
+	*x = ApplyGroup{}
+	mi := &file_pollux_v1_bulk_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ApplyGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ApplyGroup) ProtoMessage() {}
+
+func (x *ApplyGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_bulk_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ApplyGroup.ProtoReflect.Descriptor instead.
+func (*ApplyGroup) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ApplyGroup) GetRecords() []*ConfigRecord {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+type DryRunResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The next ones, in the order of the groups and their records.
+	Results       []*ApplyResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DryRunResponse) Reset() {
+	*x = DryRunResponse{}
+	mi := &file_pollux_v1_bulk_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DryRunResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DryRunResponse) ProtoMessage() {}
+
+func (x *DryRunResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_pollux_v1_bulk_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DryRunResponse.ProtoReflect.Descriptor instead.
+func (*DryRunResponse) Descriptor() ([]byte, []int) {
+	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DryRunResponse) GetResults() []*ApplyResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// ApplyResult says what became, or in a dry run would become, of a record.
 type ApplyResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The field of ConfigRecord: zone, twin, relation …
@@ -633,7 +768,7 @@ type ApplyResult struct {
 
 func (x *ApplyResult) Reset() {
 	*x = ApplyResult{}
-	mi := &file_pollux_v1_bulk_proto_msgTypes[4]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +780,7 @@ func (x *ApplyResult) String() string {
 func (*ApplyResult) ProtoMessage() {}
 
 func (x *ApplyResult) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_bulk_proto_msgTypes[4]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +793,7 @@ func (x *ApplyResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResult.ProtoReflect.Descriptor instead.
 func (*ApplyResult) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{4}
+	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ApplyResult) GetKind() string {
@@ -724,7 +859,7 @@ type FieldChange struct {
 
 func (x *FieldChange) Reset() {
 	*x = FieldChange{}
-	mi := &file_pollux_v1_bulk_proto_msgTypes[5]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -736,7 +871,7 @@ func (x *FieldChange) String() string {
 func (*FieldChange) ProtoMessage() {}
 
 func (x *FieldChange) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_bulk_proto_msgTypes[5]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -749,7 +884,7 @@ func (x *FieldChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldChange.ProtoReflect.Descriptor instead.
 func (*FieldChange) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{5}
+	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *FieldChange) GetField() string {
@@ -783,7 +918,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_pollux_v1_bulk_proto_msgTypes[6]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -795,7 +930,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_bulk_proto_msgTypes[6]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -808,7 +943,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{6}
+	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ExportRequest) GetProject() string {
@@ -827,7 +962,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_pollux_v1_bulk_proto_msgTypes[7]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +974,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_pollux_v1_bulk_proto_msgTypes[7]
+	mi := &file_pollux_v1_bulk_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +987,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{7}
+	return file_pollux_v1_bulk_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ExportResponse) GetRecords() []*ConfigRecord {
@@ -893,15 +1028,21 @@ const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\rScopeSettings\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
 	"\x06values\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x06values\x12\"\n" +
-	"\asecrets\x18\x03 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\asecrets\"\xbb\x01\n" +
+	"\asecrets\x18\x03 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\asecrets\"\x9a\x01\n" +
 	"\fApplyRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12>\n" +
-	"\arecords\x18\x02 \x03(\v2\x17.pollux.v1.ConfigRecordB\v\xbaH\b\x92\x01\x05\b\x01\x10\xf4\x03R\arecords\x12\x17\n" +
-	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12\x12\n" +
-	"\x04each\x18\x04 \x01(\bR\x04each\x12$\n" +
-	"\aplanned\x18\x05 \x03(\tB\n" +
-	"\xbaH\a\x92\x01\x04\x10\xa0\x8d\x06R\aplanned\"A\n" +
+	"\arecords\x18\x02 \x03(\v2\x17.pollux.v1.ConfigRecordB\v\xbaH\b\x92\x01\x05\b\x01\x10\xf4\x03R\arecords\x12\x12\n" +
+	"\x04each\x18\x04 \x01(\bR\x04eachJ\x04\b\x03\x10\x04J\x04\b\x05\x10\x06R\adry_runR\aplanned\"A\n" +
 	"\rApplyResponse\x120\n" +
+	"\aresults\x18\x01 \x03(\v2\x16.pollux.v1.ApplyResultR\aresults\"z\n" +
+	"\rDryRunRequest\x12\x18\n" +
+	"\aproject\x18\x01 \x01(\tR\aproject\x12;\n" +
+	"\x06groups\x18\x02 \x03(\v2\x15.pollux.v1.ApplyGroupB\f\xbaH\t\x92\x01\x06\b\x01\x10\xa0\x8d\x06R\x06groups\x12\x12\n" +
+	"\x04each\x18\x03 \x01(\bR\x04each\"L\n" +
+	"\n" +
+	"ApplyGroup\x12>\n" +
+	"\arecords\x18\x01 \x03(\v2\x17.pollux.v1.ConfigRecordB\v\xbaH\b\x92\x01\x05\b\x01\x10\xf4\x03R\arecords\"B\n" +
+	"\x0eDryRunResponse\x120\n" +
 	"\aresults\x18\x01 \x03(\v2\x16.pollux.v1.ApplyResultR\aresults\"\xdc\x01\n" +
 	"\vApplyResult\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x0e\n" +
@@ -925,9 +1066,10 @@ const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\x15APPLY_OUTCOME_CHANGED\x10\x02\x12\x1b\n" +
 	"\x17APPLY_OUTCOME_UNCHANGED\x10\x03\x12\x19\n" +
 	"\x15APPLY_OUTCOME_REFUSED\x10\x04\x12\x16\n" +
-	"\x12APPLY_OUTCOME_LEFT\x10\x052\x8a\x01\n" +
+	"\x12APPLY_OUTCOME_LEFT\x10\x052\xcb\x01\n" +
 	"\vBulkService\x12:\n" +
 	"\x05Apply\x12\x17.pollux.v1.ApplyRequest\x1a\x18.pollux.v1.ApplyResponse\x12?\n" +
+	"\x06DryRun\x12\x18.pollux.v1.DryRunRequest\x1a\x19.pollux.v1.DryRunResponse0\x01\x12?\n" +
 	"\x06Export\x12\x18.pollux.v1.ExportRequest\x1a\x19.pollux.v1.ExportResponse0\x01B5Z3github.com/polluxhq/pollux/proto/pollux/v1;polluxv1b\x06proto3"
 
 var (
@@ -943,69 +1085,77 @@ func file_pollux_v1_bulk_proto_rawDescGZIP() []byte {
 }
 
 var file_pollux_v1_bulk_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_pollux_v1_bulk_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_pollux_v1_bulk_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_pollux_v1_bulk_proto_goTypes = []any{
 	(ApplyOutcome)(0),         // 0: pollux.v1.ApplyOutcome
 	(*ConfigRecord)(nil),      // 1: pollux.v1.ConfigRecord
 	(*ScopeSettings)(nil),     // 2: pollux.v1.ScopeSettings
 	(*ApplyRequest)(nil),      // 3: pollux.v1.ApplyRequest
 	(*ApplyResponse)(nil),     // 4: pollux.v1.ApplyResponse
-	(*ApplyResult)(nil),       // 5: pollux.v1.ApplyResult
-	(*FieldChange)(nil),       // 6: pollux.v1.FieldChange
-	(*ExportRequest)(nil),     // 7: pollux.v1.ExportRequest
-	(*ExportResponse)(nil),    // 8: pollux.v1.ExportResponse
-	(*Zone)(nil),              // 9: pollux.v1.Zone
-	(*Twin)(nil),              // 10: pollux.v1.Twin
-	(*System)(nil),            // 11: pollux.v1.System
-	(*Model)(nil),             // 12: pollux.v1.Model
-	(*Topic)(nil),             // 13: pollux.v1.Topic
-	(*PutChannelRequest)(nil), // 14: pollux.v1.PutChannelRequest
-	(*Route)(nil),             // 15: pollux.v1.Route
-	(*ProjectSettings)(nil),   // 16: pollux.v1.ProjectSettings
-	(*Relation)(nil),          // 17: pollux.v1.Relation
-	(*Schedule)(nil),          // 18: pollux.v1.Schedule
-	(*Rule)(nil),              // 19: pollux.v1.Rule
-	(*Notifier)(nil),          // 20: pollux.v1.Notifier
-	(*Sink)(nil),              // 21: pollux.v1.Sink
-	(*Source)(nil),            // 22: pollux.v1.Source
-	(*Simulation)(nil),        // 23: pollux.v1.Simulation
-	(*Detector)(nil),          // 24: pollux.v1.Detector
-	(*structpb.Struct)(nil),   // 25: google.protobuf.Struct
+	(*DryRunRequest)(nil),     // 5: pollux.v1.DryRunRequest
+	(*ApplyGroup)(nil),        // 6: pollux.v1.ApplyGroup
+	(*DryRunResponse)(nil),    // 7: pollux.v1.DryRunResponse
+	(*ApplyResult)(nil),       // 8: pollux.v1.ApplyResult
+	(*FieldChange)(nil),       // 9: pollux.v1.FieldChange
+	(*ExportRequest)(nil),     // 10: pollux.v1.ExportRequest
+	(*ExportResponse)(nil),    // 11: pollux.v1.ExportResponse
+	(*Zone)(nil),              // 12: pollux.v1.Zone
+	(*Twin)(nil),              // 13: pollux.v1.Twin
+	(*System)(nil),            // 14: pollux.v1.System
+	(*Model)(nil),             // 15: pollux.v1.Model
+	(*Topic)(nil),             // 16: pollux.v1.Topic
+	(*PutChannelRequest)(nil), // 17: pollux.v1.PutChannelRequest
+	(*Route)(nil),             // 18: pollux.v1.Route
+	(*ProjectSettings)(nil),   // 19: pollux.v1.ProjectSettings
+	(*Relation)(nil),          // 20: pollux.v1.Relation
+	(*Schedule)(nil),          // 21: pollux.v1.Schedule
+	(*Rule)(nil),              // 22: pollux.v1.Rule
+	(*Notifier)(nil),          // 23: pollux.v1.Notifier
+	(*Sink)(nil),              // 24: pollux.v1.Sink
+	(*Source)(nil),            // 25: pollux.v1.Source
+	(*Simulation)(nil),        // 26: pollux.v1.Simulation
+	(*Detector)(nil),          // 27: pollux.v1.Detector
+	(*structpb.Struct)(nil),   // 28: google.protobuf.Struct
 }
 var file_pollux_v1_bulk_proto_depIdxs = []int32{
-	9,  // 0: pollux.v1.ConfigRecord.zone:type_name -> pollux.v1.Zone
-	10, // 1: pollux.v1.ConfigRecord.twin:type_name -> pollux.v1.Twin
-	11, // 2: pollux.v1.ConfigRecord.system:type_name -> pollux.v1.System
-	12, // 3: pollux.v1.ConfigRecord.model:type_name -> pollux.v1.Model
-	13, // 4: pollux.v1.ConfigRecord.topic:type_name -> pollux.v1.Topic
-	14, // 5: pollux.v1.ConfigRecord.channel:type_name -> pollux.v1.PutChannelRequest
-	15, // 6: pollux.v1.ConfigRecord.route:type_name -> pollux.v1.Route
-	16, // 7: pollux.v1.ConfigRecord.project:type_name -> pollux.v1.ProjectSettings
-	17, // 8: pollux.v1.ConfigRecord.relation:type_name -> pollux.v1.Relation
-	18, // 9: pollux.v1.ConfigRecord.schedule:type_name -> pollux.v1.Schedule
-	19, // 10: pollux.v1.ConfigRecord.rule:type_name -> pollux.v1.Rule
-	20, // 11: pollux.v1.ConfigRecord.notifier:type_name -> pollux.v1.Notifier
-	21, // 12: pollux.v1.ConfigRecord.sink:type_name -> pollux.v1.Sink
-	22, // 13: pollux.v1.ConfigRecord.source:type_name -> pollux.v1.Source
-	23, // 14: pollux.v1.ConfigRecord.simulation:type_name -> pollux.v1.Simulation
-	24, // 15: pollux.v1.ConfigRecord.detector:type_name -> pollux.v1.Detector
+	12, // 0: pollux.v1.ConfigRecord.zone:type_name -> pollux.v1.Zone
+	13, // 1: pollux.v1.ConfigRecord.twin:type_name -> pollux.v1.Twin
+	14, // 2: pollux.v1.ConfigRecord.system:type_name -> pollux.v1.System
+	15, // 3: pollux.v1.ConfigRecord.model:type_name -> pollux.v1.Model
+	16, // 4: pollux.v1.ConfigRecord.topic:type_name -> pollux.v1.Topic
+	17, // 5: pollux.v1.ConfigRecord.channel:type_name -> pollux.v1.PutChannelRequest
+	18, // 6: pollux.v1.ConfigRecord.route:type_name -> pollux.v1.Route
+	19, // 7: pollux.v1.ConfigRecord.project:type_name -> pollux.v1.ProjectSettings
+	20, // 8: pollux.v1.ConfigRecord.relation:type_name -> pollux.v1.Relation
+	21, // 9: pollux.v1.ConfigRecord.schedule:type_name -> pollux.v1.Schedule
+	22, // 10: pollux.v1.ConfigRecord.rule:type_name -> pollux.v1.Rule
+	23, // 11: pollux.v1.ConfigRecord.notifier:type_name -> pollux.v1.Notifier
+	24, // 12: pollux.v1.ConfigRecord.sink:type_name -> pollux.v1.Sink
+	25, // 13: pollux.v1.ConfigRecord.source:type_name -> pollux.v1.Source
+	26, // 14: pollux.v1.ConfigRecord.simulation:type_name -> pollux.v1.Simulation
+	27, // 15: pollux.v1.ConfigRecord.detector:type_name -> pollux.v1.Detector
 	2,  // 16: pollux.v1.ConfigRecord.zone_settings:type_name -> pollux.v1.ScopeSettings
 	2,  // 17: pollux.v1.ConfigRecord.system_settings:type_name -> pollux.v1.ScopeSettings
-	25, // 18: pollux.v1.ScopeSettings.values:type_name -> google.protobuf.Struct
+	28, // 18: pollux.v1.ScopeSettings.values:type_name -> google.protobuf.Struct
 	1,  // 19: pollux.v1.ApplyRequest.records:type_name -> pollux.v1.ConfigRecord
-	5,  // 20: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
-	0,  // 21: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
-	6,  // 22: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
-	1,  // 23: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
-	3,  // 24: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
-	7,  // 25: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
-	4,  // 26: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
-	8,  // 27: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
-	26, // [26:28] is the sub-list for method output_type
-	24, // [24:26] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	8,  // 20: pollux.v1.ApplyResponse.results:type_name -> pollux.v1.ApplyResult
+	6,  // 21: pollux.v1.DryRunRequest.groups:type_name -> pollux.v1.ApplyGroup
+	1,  // 22: pollux.v1.ApplyGroup.records:type_name -> pollux.v1.ConfigRecord
+	8,  // 23: pollux.v1.DryRunResponse.results:type_name -> pollux.v1.ApplyResult
+	0,  // 24: pollux.v1.ApplyResult.outcome:type_name -> pollux.v1.ApplyOutcome
+	9,  // 25: pollux.v1.ApplyResult.changes:type_name -> pollux.v1.FieldChange
+	1,  // 26: pollux.v1.ExportResponse.records:type_name -> pollux.v1.ConfigRecord
+	3,  // 27: pollux.v1.BulkService.Apply:input_type -> pollux.v1.ApplyRequest
+	5,  // 28: pollux.v1.BulkService.DryRun:input_type -> pollux.v1.DryRunRequest
+	10, // 29: pollux.v1.BulkService.Export:input_type -> pollux.v1.ExportRequest
+	4,  // 30: pollux.v1.BulkService.Apply:output_type -> pollux.v1.ApplyResponse
+	7,  // 31: pollux.v1.BulkService.DryRun:output_type -> pollux.v1.DryRunResponse
+	11, // 32: pollux.v1.BulkService.Export:output_type -> pollux.v1.ExportResponse
+	30, // [30:33] is the sub-list for method output_type
+	27, // [27:30] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_bulk_proto_init() }
@@ -1051,7 +1201,7 @@ func file_pollux_v1_bulk_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_pollux_v1_bulk_proto_rawDesc), len(file_pollux_v1_bulk_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

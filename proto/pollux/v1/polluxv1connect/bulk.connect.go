@@ -35,6 +35,8 @@ const (
 const (
 	// BulkServiceApplyProcedure is the fully-qualified name of the BulkService's Apply RPC.
 	BulkServiceApplyProcedure = "/pollux.v1.BulkService/Apply"
+	// BulkServiceDryRunProcedure is the fully-qualified name of the BulkService's DryRun RPC.
+	BulkServiceDryRunProcedure = "/pollux.v1.BulkService/DryRun"
 	// BulkServiceExportProcedure is the fully-qualified name of the BulkService's Export RPC.
 	BulkServiceExportProcedure = "/pollux.v1.BulkService/Export"
 )
@@ -44,6 +46,9 @@ type BulkServiceClient interface {
 	// Apply makes records what is asked, so that asking again changes nothing. It answers for each record; what is wrong with one
 	// is in its result. The records are committed together, or, with each, as many of them as are right.
 	Apply(context.Context, *connect.Request[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error)
+	// DryRun says what Apply would of groups that are applied one after the other, and commits nothing. Each group is looked at as if those
+	// before it had been applied. It takes 16 MiB.
+	DryRun(context.Context, *connect.Request[v1.DryRunRequest]) (*connect.ServerStreamForClient[v1.DryRunResponse], error)
 	// Export streams a project's records in an order in which they can be applied. Secrets read "***", which keeps what a twin
 	// has when it is applied.
 	Export(context.Context, *connect.Request[v1.ExportRequest]) (*connect.ServerStreamForClient[v1.ExportResponse], error)
@@ -66,6 +71,12 @@ func NewBulkServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(bulkServiceMethods.ByName("Apply")),
 			connect.WithClientOptions(opts...),
 		),
+		dryRun: connect.NewClient[v1.DryRunRequest, v1.DryRunResponse](
+			httpClient,
+			baseURL+BulkServiceDryRunProcedure,
+			connect.WithSchema(bulkServiceMethods.ByName("DryRun")),
+			connect.WithClientOptions(opts...),
+		),
 		export: connect.NewClient[v1.ExportRequest, v1.ExportResponse](
 			httpClient,
 			baseURL+BulkServiceExportProcedure,
@@ -78,12 +89,18 @@ func NewBulkServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 // bulkServiceClient implements BulkServiceClient.
 type bulkServiceClient struct {
 	apply  *connect.Client[v1.ApplyRequest, v1.ApplyResponse]
+	dryRun *connect.Client[v1.DryRunRequest, v1.DryRunResponse]
 	export *connect.Client[v1.ExportRequest, v1.ExportResponse]
 }
 
 // Apply calls pollux.v1.BulkService.Apply.
 func (c *bulkServiceClient) Apply(ctx context.Context, req *connect.Request[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error) {
 	return c.apply.CallUnary(ctx, req)
+}
+
+// DryRun calls pollux.v1.BulkService.DryRun.
+func (c *bulkServiceClient) DryRun(ctx context.Context, req *connect.Request[v1.DryRunRequest]) (*connect.ServerStreamForClient[v1.DryRunResponse], error) {
+	return c.dryRun.CallServerStream(ctx, req)
 }
 
 // Export calls pollux.v1.BulkService.Export.
@@ -96,6 +113,9 @@ type BulkServiceHandler interface {
 	// Apply makes records what is asked, so that asking again changes nothing. It answers for each record; what is wrong with one
 	// is in its result. The records are committed together, or, with each, as many of them as are right.
 	Apply(context.Context, *connect.Request[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error)
+	// DryRun says what Apply would of groups that are applied one after the other, and commits nothing. Each group is looked at as if those
+	// before it had been applied. It takes 16 MiB.
+	DryRun(context.Context, *connect.Request[v1.DryRunRequest], *connect.ServerStream[v1.DryRunResponse]) error
 	// Export streams a project's records in an order in which they can be applied. Secrets read "***", which keeps what a twin
 	// has when it is applied.
 	Export(context.Context, *connect.Request[v1.ExportRequest], *connect.ServerStream[v1.ExportResponse]) error
@@ -114,6 +134,12 @@ func NewBulkServiceHandler(svc BulkServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(bulkServiceMethods.ByName("Apply")),
 		connect.WithHandlerOptions(opts...),
 	)
+	bulkServiceDryRunHandler := connect.NewServerStreamHandler(
+		BulkServiceDryRunProcedure,
+		svc.DryRun,
+		connect.WithSchema(bulkServiceMethods.ByName("DryRun")),
+		connect.WithHandlerOptions(opts...),
+	)
 	bulkServiceExportHandler := connect.NewServerStreamHandler(
 		BulkServiceExportProcedure,
 		svc.Export,
@@ -124,6 +150,8 @@ func NewBulkServiceHandler(svc BulkServiceHandler, opts ...connect.HandlerOption
 		switch r.URL.Path {
 		case BulkServiceApplyProcedure:
 			bulkServiceApplyHandler.ServeHTTP(w, r)
+		case BulkServiceDryRunProcedure:
+			bulkServiceDryRunHandler.ServeHTTP(w, r)
 		case BulkServiceExportProcedure:
 			bulkServiceExportHandler.ServeHTTP(w, r)
 		default:
@@ -137,6 +165,10 @@ type UnimplementedBulkServiceHandler struct{}
 
 func (UnimplementedBulkServiceHandler) Apply(context.Context, *connect.Request[v1.ApplyRequest]) (*connect.Response[v1.ApplyResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.BulkService.Apply is not implemented"))
+}
+
+func (UnimplementedBulkServiceHandler) DryRun(context.Context, *connect.Request[v1.DryRunRequest], *connect.ServerStream[v1.DryRunResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("pollux.v1.BulkService.DryRun is not implemented"))
 }
 
 func (UnimplementedBulkServiceHandler) Export(context.Context, *connect.Request[v1.ExportRequest], *connect.ServerStream[v1.ExportResponse]) error {

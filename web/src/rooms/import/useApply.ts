@@ -37,16 +37,27 @@ export function useApply(onEnd: () => unknown) {
         if (ended.current === own) setRun(Object.assign(state, part) && { ...state });
       };
       tell({});
-      const made = new Set<string>();
+      const aliases = plan.list === "alias";
+      const each = plan.list !== undefined;
       try {
         const todo = groups(plan.lines);
+        if (dry && !aliases) {
+          const lines = todo.flat();
+          const request = { project, each, groups: todo.splice(0).map((group) => ({ records: group.map((l) => l.record) })) };
+          for await (const part of bulk.dryRun(request, { signal: own.signal })) {
+            for (const result of part.results) {
+              const line = lines[state.done.length];
+              if (line) state.done.push({ line, result });
+            }
+            tell({ done: [...state.done] });
+          }
+        }
         while (todo.length > 0) {
           const group = todo.shift() ?? [];
-          const planned = [...new Set(group.flatMap((l) => l.refs).filter((r) => made.has(r)))];
-          const request = { project, dryRun: dry, each: plan.list !== undefined, planned, records: group.map((l) => l.record) };
+          const request = { project, each, records: group.map((l) => l.record) };
           let results: ApplyResult[];
           try {
-            results = plan.list === "alias" ? await giveAliases(group, project, dry, own.signal) : (await bulk.apply(request, { signal: own.signal })).results;
+            results = aliases ? await giveAliases(group, project, dry, own.signal) : (await bulk.apply(request, { signal: own.signal })).results;
           } catch (error) {
             const half = group.length >> 1;
             if (half === 0 || infoOf(error)?.reason !== "too_large") throw error;
@@ -54,7 +65,6 @@ export function useApply(onEnd: () => unknown) {
             continue;
           }
           results.forEach((result, i) => {
-            if (dry && result.outcome === ApplyOutcome.CREATED) made.add(`${result.kind}/${result.id}`);
             const line = group[i];
             if (line) state.done.push({ line, result });
           });

@@ -35,7 +35,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file pollux/v1/bulk.proto.
  */
 export const file_pollux_v1_bulk: GenFile = /*@__PURE__*/
-  fileDesc("ChRwb2xsdXgvdjEvYnVsay5wcm90bxIJcG9sbHV4LnYxIugFCgxDb25maWdSZWNvcmQSHwoEem9uZRgBIAEoCzIPLnBvbGx1eC52MS5ab25lSAASHwoEdHdpbhgCIAEoCzIPLnBvbGx1eC52MS5Ud2luSAASIwoGc3lzdGVtGAMgASgLMhEucG9sbHV4LnYxLlN5c3RlbUgAEiEKBW1vZGVsGAQgASgLMhAucG9sbHV4LnYxLk1vZGVsSAASIQoFdG9waWMYBSABKAsyEC5wb2xsdXgudjEuVG9waWNIABIvCgdjaGFubmVsGAYgASgLMhwucG9sbHV4LnYxLlB1dENoYW5uZWxSZXF1ZXN0SAASIQoFcm91dGUYByABKAsyEC5wb2xsdXgudjEuUm91dGVIABItCgdwcm9qZWN0GAggASgLMhoucG9sbHV4LnYxLlByb2plY3RTZXR0aW5nc0gAEicKCHJlbGF0aW9uGAkgASgLMhMucG9sbHV4LnYxLlJlbGF0aW9uSAASJwoIc2NoZWR1bGUYCiABKAsyEy5wb2xsdXgudjEuU2NoZWR1bGVIABIfCgRydWxlGAsgASgLMg8ucG9sbHV4LnYxLlJ1bGVIABInCghub3RpZmllchgMIAEoCzITLnBvbGx1eC52MS5Ob3RpZmllckgAEh8KBHNpbmsYESABKAsyDy5wb2xsdXgudjEuU2lua0gAEiMKBnNvdXJjZRgSIAEoCzIRLnBvbGx1eC52MS5Tb3VyY2VIABIrCgpzaW11bGF0aW9uGBMgASgLMhUucG9sbHV4LnYxLlNpbXVsYXRpb25IABInCghkZXRlY3RvchgOIAEoCzITLnBvbGx1eC52MS5EZXRlY3RvckgAEjEKDXpvbmVfc2V0dGluZ3MYFCABKAsyGC5wb2xsdXgudjEuU2NvcGVTZXR0aW5nc0gAEjMKD3N5c3RlbV9zZXR0aW5ncxgVIAEoCzIYLnBvbGx1eC52MS5TY29wZVNldHRpbmdzSABCCAoGcmVjb3JkIlUKDVNjb3BlU2V0dGluZ3MSCgoCaWQYASABKAkSJwoGdmFsdWVzGAIgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIPCgdzZWNyZXRzGAMgAygJInkKDEFwcGx5UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEigKB3JlY29yZHMYAiADKAsyFy5wb2xsdXgudjEuQ29uZmlnUmVjb3JkEg8KB2RyeV9ydW4YAyABKAgSDAoEZWFjaBgEIAEoCBIPCgdwbGFubmVkGAUgAygJIjgKDUFwcGx5UmVzcG9uc2USJwoHcmVzdWx0cxgBIAMoCzIWLnBvbGx1eC52MS5BcHBseVJlc3VsdCKpAQoLQXBwbHlSZXN1bHQSDAoEa2luZBgBIAEoCRIKCgJpZBgCIAEoCRIoCgdvdXRjb21lGAMgASgOMhcucG9sbHV4LnYxLkFwcGx5T3V0Y29tZRINCgVlcnJvchgEIAEoCRIMCgRwYXRoGAUgASgJEicKB2NoYW5nZXMYBiADKAsyFi5wb2xsdXgudjEuRmllbGRDaGFuZ2USEAoIcmV2aXNpb24YByABKAQiNgoLRmllbGRDaGFuZ2USDQoFZmllbGQYASABKAkSCwoDb2xkGAIgASgJEgsKA25ldxgDIAEoCSIgCg1FeHBvcnRSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkiOgoORXhwb3J0UmVzcG9uc2USKAoHcmVjb3JkcxgBIAMoCzIXLnBvbGx1eC52MS5Db25maWdSZWNvcmQqswEKDEFwcGx5T3V0Y29tZRIdChlBUFBMWV9PVVRDT01FX1VOU1BFQ0lGSUVEEAASGQoVQVBQTFlfT1VUQ09NRV9DUkVBVEVEEAESGQoVQVBQTFlfT1VUQ09NRV9DSEFOR0VEEAISGwoXQVBQTFlfT1VUQ09NRV9VTkNIQU5HRUQQAxIZChVBUFBMWV9PVVRDT01FX1JFRlVTRUQQBBIWChJBUFBMWV9PVVRDT01FX0xFRlQQBTKKAQoLQnVsa1NlcnZpY2USOgoFQXBwbHkSFy5wb2xsdXgudjEuQXBwbHlSZXF1ZXN0GhgucG9sbHV4LnYxLkFwcGx5UmVzcG9uc2USPwoGRXhwb3J0EhgucG9sbHV4LnYxLkV4cG9ydFJlcXVlc3QaGS5wb2xsdXgudjEuRXhwb3J0UmVzcG9uc2UwAUI1WjNnaXRodWIuY29tL3BvbGx1eGhxL3BvbGx1eC9wcm90by9wb2xsdXgvdjE7cG9sbHV4djFiBnByb3RvMw", [file_google_protobuf_struct, file_pollux_v1_analytics, file_pollux_v1_automation, file_pollux_v1_ingest, file_pollux_v1_model, file_pollux_v1_notify, file_pollux_v1_relation, file_pollux_v1_simulation, file_pollux_v1_sink, file_pollux_v1_site, file_pollux_v1_source, file_pollux_v1_topic, file_pollux_v1_twin]);
+  fileDesc("ChRwb2xsdXgvdjEvYnVsay5wcm90bxIJcG9sbHV4LnYxIugFCgxDb25maWdSZWNvcmQSHwoEem9uZRgBIAEoCzIPLnBvbGx1eC52MS5ab25lSAASHwoEdHdpbhgCIAEoCzIPLnBvbGx1eC52MS5Ud2luSAASIwoGc3lzdGVtGAMgASgLMhEucG9sbHV4LnYxLlN5c3RlbUgAEiEKBW1vZGVsGAQgASgLMhAucG9sbHV4LnYxLk1vZGVsSAASIQoFdG9waWMYBSABKAsyEC5wb2xsdXgudjEuVG9waWNIABIvCgdjaGFubmVsGAYgASgLMhwucG9sbHV4LnYxLlB1dENoYW5uZWxSZXF1ZXN0SAASIQoFcm91dGUYByABKAsyEC5wb2xsdXgudjEuUm91dGVIABItCgdwcm9qZWN0GAggASgLMhoucG9sbHV4LnYxLlByb2plY3RTZXR0aW5nc0gAEicKCHJlbGF0aW9uGAkgASgLMhMucG9sbHV4LnYxLlJlbGF0aW9uSAASJwoIc2NoZWR1bGUYCiABKAsyEy5wb2xsdXgudjEuU2NoZWR1bGVIABIfCgRydWxlGAsgASgLMg8ucG9sbHV4LnYxLlJ1bGVIABInCghub3RpZmllchgMIAEoCzITLnBvbGx1eC52MS5Ob3RpZmllckgAEh8KBHNpbmsYESABKAsyDy5wb2xsdXgudjEuU2lua0gAEiMKBnNvdXJjZRgSIAEoCzIRLnBvbGx1eC52MS5Tb3VyY2VIABIrCgpzaW11bGF0aW9uGBMgASgLMhUucG9sbHV4LnYxLlNpbXVsYXRpb25IABInCghkZXRlY3RvchgOIAEoCzITLnBvbGx1eC52MS5EZXRlY3RvckgAEjEKDXpvbmVfc2V0dGluZ3MYFCABKAsyGC5wb2xsdXgudjEuU2NvcGVTZXR0aW5nc0gAEjMKD3N5c3RlbV9zZXR0aW5ncxgVIAEoCzIYLnBvbGx1eC52MS5TY29wZVNldHRpbmdzSABCCAoGcmVjb3JkIlUKDVNjb3BlU2V0dGluZ3MSCgoCaWQYASABKAkSJwoGdmFsdWVzGAIgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIPCgdzZWNyZXRzGAMgAygJInUKDEFwcGx5UmVxdWVzdBIPCgdwcm9qZWN0GAEgASgJEigKB3JlY29yZHMYAiADKAsyFy5wb2xsdXgudjEuQ29uZmlnUmVjb3JkEgwKBGVhY2gYBCABKAhKBAgDEARKBAgFEAZSB2RyeV9ydW5SB3BsYW5uZWQiOAoNQXBwbHlSZXNwb25zZRInCgdyZXN1bHRzGAEgAygLMhYucG9sbHV4LnYxLkFwcGx5UmVzdWx0IlUKDURyeVJ1blJlcXVlc3QSDwoHcHJvamVjdBgBIAEoCRIlCgZncm91cHMYAiADKAsyFS5wb2xsdXgudjEuQXBwbHlHcm91cBIMCgRlYWNoGAMgASgIIjYKCkFwcGx5R3JvdXASKAoHcmVjb3JkcxgBIAMoCzIXLnBvbGx1eC52MS5Db25maWdSZWNvcmQiOQoORHJ5UnVuUmVzcG9uc2USJwoHcmVzdWx0cxgBIAMoCzIWLnBvbGx1eC52MS5BcHBseVJlc3VsdCKpAQoLQXBwbHlSZXN1bHQSDAoEa2luZBgBIAEoCRIKCgJpZBgCIAEoCRIoCgdvdXRjb21lGAMgASgOMhcucG9sbHV4LnYxLkFwcGx5T3V0Y29tZRINCgVlcnJvchgEIAEoCRIMCgRwYXRoGAUgASgJEicKB2NoYW5nZXMYBiADKAsyFi5wb2xsdXgudjEuRmllbGRDaGFuZ2USEAoIcmV2aXNpb24YByABKAQiNgoLRmllbGRDaGFuZ2USDQoFZmllbGQYASABKAkSCwoDb2xkGAIgASgJEgsKA25ldxgDIAEoCSIgCg1FeHBvcnRSZXF1ZXN0Eg8KB3Byb2plY3QYASABKAkiOgoORXhwb3J0UmVzcG9uc2USKAoHcmVjb3JkcxgBIAMoCzIXLnBvbGx1eC52MS5Db25maWdSZWNvcmQqswEKDEFwcGx5T3V0Y29tZRIdChlBUFBMWV9PVVRDT01FX1VOU1BFQ0lGSUVEEAASGQoVQVBQTFlfT1VUQ09NRV9DUkVBVEVEEAESGQoVQVBQTFlfT1VUQ09NRV9DSEFOR0VEEAISGwoXQVBQTFlfT1VUQ09NRV9VTkNIQU5HRUQQAxIZChVBUFBMWV9PVVRDT01FX1JFRlVTRUQQBBIWChJBUFBMWV9PVVRDT01FX0xFRlQQBTLLAQoLQnVsa1NlcnZpY2USOgoFQXBwbHkSFy5wb2xsdXgudjEuQXBwbHlSZXF1ZXN0GhgucG9sbHV4LnYxLkFwcGx5UmVzcG9uc2USPwoGRHJ5UnVuEhgucG9sbHV4LnYxLkRyeVJ1blJlcXVlc3QaGS5wb2xsdXgudjEuRHJ5UnVuUmVzcG9uc2UwARI/CgZFeHBvcnQSGC5wb2xsdXgudjEuRXhwb3J0UmVxdWVzdBoZLnBvbGx1eC52MS5FeHBvcnRSZXNwb25zZTABQjVaM2dpdGh1Yi5jb20vcG9sbHV4aHEvcG9sbHV4L3Byb3RvL3BvbGx1eC92MTtwb2xsdXh2MWIGcHJvdG8z", [file_google_protobuf_struct, file_pollux_v1_analytics, file_pollux_v1_automation, file_pollux_v1_ingest, file_pollux_v1_model, file_pollux_v1_notify, file_pollux_v1_relation, file_pollux_v1_simulation, file_pollux_v1_sink, file_pollux_v1_site, file_pollux_v1_source, file_pollux_v1_topic, file_pollux_v1_twin]);
 
 /**
  * ConfigRecord is a record as it shall be. What is output only is not looked at, the revision neither.
@@ -222,25 +222,11 @@ export type ApplyRequest = Message<"pollux.v1.ApplyRequest"> & {
   records: ConfigRecord[];
 
   /**
-   * Only say what would change.
-   *
-   * @generated from field: bool dry_run = 3;
-   */
-  dryRun: boolean;
-
-  /**
    * Leave out what is wrong, and commit the others. Else nothing is committed where one is wrong.
    *
    * @generated from field: bool each = 4;
    */
   each: boolean;
-
-  /**
-   * With dry_run: records that groups before this one would make, as `kind/project/name`. They count as there.
-   *
-   * @generated from field: repeated string planned = 5;
-   */
-  planned: string[];
 };
 
 /**
@@ -270,7 +256,78 @@ export const ApplyResponseSchema: GenMessage<ApplyResponse> = /*@__PURE__*/
   messageDesc(file_pollux_v1_bulk, 3);
 
 /**
- * ApplyResult says what became, or with dry_run would become, of a record.
+ * @generated from message pollux.v1.DryRunRequest
+ */
+export type DryRunRequest = Message<"pollux.v1.DryRunRequest"> & {
+  /**
+   * As in ApplyRequest.
+   *
+   * @generated from field: string project = 1;
+   */
+  project: string;
+
+  /**
+   * In the order in which they would be applied. One in which something is wrong does not end the run: the others of it count as made.
+   *
+   * @generated from field: repeated pollux.v1.ApplyGroup groups = 2;
+   */
+  groups: ApplyGroup[];
+
+  /**
+   * As in ApplyRequest.
+   *
+   * @generated from field: bool each = 3;
+   */
+  each: boolean;
+};
+
+/**
+ * Describes the message pollux.v1.DryRunRequest.
+ * Use `create(DryRunRequestSchema)` to create a new message.
+ */
+export const DryRunRequestSchema: GenMessage<DryRunRequest> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_bulk, 4);
+
+/**
+ * @generated from message pollux.v1.ApplyGroup
+ */
+export type ApplyGroup = Message<"pollux.v1.ApplyGroup"> & {
+  /**
+   * As in ApplyRequest.
+   *
+   * @generated from field: repeated pollux.v1.ConfigRecord records = 1;
+   */
+  records: ConfigRecord[];
+};
+
+/**
+ * Describes the message pollux.v1.ApplyGroup.
+ * Use `create(ApplyGroupSchema)` to create a new message.
+ */
+export const ApplyGroupSchema: GenMessage<ApplyGroup> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_bulk, 5);
+
+/**
+ * @generated from message pollux.v1.DryRunResponse
+ */
+export type DryRunResponse = Message<"pollux.v1.DryRunResponse"> & {
+  /**
+   * The next ones, in the order of the groups and their records.
+   *
+   * @generated from field: repeated pollux.v1.ApplyResult results = 1;
+   */
+  results: ApplyResult[];
+};
+
+/**
+ * Describes the message pollux.v1.DryRunResponse.
+ * Use `create(DryRunResponseSchema)` to create a new message.
+ */
+export const DryRunResponseSchema: GenMessage<DryRunResponse> = /*@__PURE__*/
+  messageDesc(file_pollux_v1_bulk, 6);
+
+/**
+ * ApplyResult says what became, or in a dry run would become, of a record.
  *
  * @generated from message pollux.v1.ApplyResult
  */
@@ -322,7 +379,7 @@ export type ApplyResult = Message<"pollux.v1.ApplyResult"> & {
  * Use `create(ApplyResultSchema)` to create a new message.
  */
 export const ApplyResultSchema: GenMessage<ApplyResult> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_bulk, 4);
+  messageDesc(file_pollux_v1_bulk, 7);
 
 /**
  * FieldChange is a field that changes.
@@ -355,7 +412,7 @@ export type FieldChange = Message<"pollux.v1.FieldChange"> & {
  * Use `create(FieldChangeSchema)` to create a new message.
  */
 export const FieldChangeSchema: GenMessage<FieldChange> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_bulk, 5);
+  messageDesc(file_pollux_v1_bulk, 8);
 
 /**
  * @generated from message pollux.v1.ExportRequest
@@ -374,7 +431,7 @@ export type ExportRequest = Message<"pollux.v1.ExportRequest"> & {
  * Use `create(ExportRequestSchema)` to create a new message.
  */
 export const ExportRequestSchema: GenMessage<ExportRequest> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_bulk, 6);
+  messageDesc(file_pollux_v1_bulk, 9);
 
 /**
  * @generated from message pollux.v1.ExportResponse
@@ -391,7 +448,7 @@ export type ExportResponse = Message<"pollux.v1.ExportResponse"> & {
  * Use `create(ExportResponseSchema)` to create a new message.
  */
 export const ExportResponseSchema: GenMessage<ExportResponse> = /*@__PURE__*/
-  messageDesc(file_pollux_v1_bulk, 7);
+  messageDesc(file_pollux_v1_bulk, 10);
 
 /**
  * @generated from enum pollux.v1.ApplyOutcome
@@ -454,6 +511,17 @@ export const BulkService: GenService<{
     methodKind: "unary";
     input: typeof ApplyRequestSchema;
     output: typeof ApplyResponseSchema;
+  },
+  /**
+   * DryRun says what Apply would of groups that are applied one after the other, and commits nothing. Each group is looked at as if those
+   * before it had been applied. It takes 16 MiB.
+   *
+   * @generated from rpc pollux.v1.BulkService.DryRun
+   */
+  dryRun: {
+    methodKind: "server_streaming";
+    input: typeof DryRunRequestSchema;
+    output: typeof DryRunResponseSchema;
   },
   /**
    * Export streams a project's records in an order in which they can be applied. Secrets read "***", which keeps what a twin
