@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage/storagetest"
@@ -81,5 +82,29 @@ func TestApplyGoesByTheModelsOfNow(t *testing.T) {
 		want := map[string]string{"number": "created rule", "string": "refused rule"}[kind]
 		sameLines(t, kind, n.apply(&pb.ApplyRequest{Records: configs(t,
 			fmt.Sprintf(`{"rule":{"id":"r%d","when":[{"property":{"of":{"twins":["a"]},"names":["level"]}}],"if":"value > 1.0","then":[{"stop":true}]}}`, i))}), want)
+	}
+}
+
+// A dry run commits nothing, not even a key for secrets, and goes on behind a group that is left: what is right in that counts as made, what is wrong not.
+func TestDryRunGoesOn(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	before := n.store.Revision()
+	req := &pb.DryRunRequest{Project: "default"}
+	for _, g := range [][]string{{`{"zone":{"id":"a"}}`, `{"zone":{"id":"b","parent":"nowhere"}}`},
+		{`{"twin":{"id":"a","driver":"probe","zone":"a","settings":{"secret":"hush"}}}`}, {`{"twin":{"id":"b","driver":"probe","zone":"b"}}`}} {
+		req.Groups = append(req.Groups, &pb.ApplyGroup{Records: configs(t, g...)})
+	}
+	var all []string
+	if err := n.reg.DryRun(ctx(t), req, "me", func(results []*pb.ApplyResult) error {
+		all = append(all, applied(results)...)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	sameLines(t, "tried", all, "left zone default/a", "refused zone default/b /zone/parent", "created twin default/a", "refused twin default/b /zone: invalid /zone: there is no default/b")
+	keys, err := n.store.Count(actors.TableSeals, "")
+	if after := n.store.Revision(); after != before || keys != 0 || err != nil {
+		t.Errorf("%d transactions were committed, %d keys are there, %v", after-before, keys, err)
 	}
 }

@@ -19,8 +19,8 @@ const (
 	maxRequest = 1 << 20
 	// maxDryRun in bytes is the largest dry run: 100,000 twins, or all files of a building.
 	maxDryRun = 16 << 20
-	// maxDryRuns go on at once: each holds what it is asked, and what would come of it, in memory.
-	maxDryRuns = 4
+	// maxDryRuns go on at once: each holds what it is asked, and what would come of it, in memory, 400 MB of 100,000 twins.
+	maxDryRuns = 2
 	// maxUploads run at once, as each holds its file in memory.
 	maxUploads = 2
 	// maxBackups are taken at once: each reads the whole store.

@@ -192,6 +192,49 @@ func TestDryRunSaysWhatApplyDoes(t *testing.T) {
 	}
 }
 
+// So does the dry run of a list, of each of its lines, over several groups.
+func TestDryRunOfAListSaysWhatImportDoes(t *testing.T) {
+	n := harness.Start(t, harness.Options{})
+	if _, refused := bring(t, n, "lamps", strings.Split(site, "---")[0]+"---\nproject: {quotas: {twins: 301}}\n"); refused != "" {
+		t.Fatal(refused)
+	}
+	var csv strings.Builder
+	csv.WriteString("id,model,via,aliases\n")
+	for i := range 450 {
+		switch {
+		case i%100 == 7:
+			fmt.Fprintf(&csv, "lamp-%03d,metre,,\n", i)
+		case i%100 == 8: // an alias of an earlier group
+			fmt.Fprintf(&csv, "lamp-%03d,meter,,bus:addr:%d\n", i, i-150)
+		case i%100 == 9: // behind one of its own group, which begins another
+			fmt.Fprintf(&csv, "lamp-%03d,meter,lamp-%03d,\n", i, i-3)
+		default:
+			fmt.Fprintf(&csv, "lamp-%03d,meter,,bus:addr:%d\n", i, i)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "lamps.csv")
+	if err := os.WriteFile(path, []byte(csv.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tried, first := command(t, n, "import", "twins", path, "--project", "lamps", "-o", "json", "--dry-run")
+	done, refused := command(t, n, "import", "twins", path, "--project", "lamps", "-o", "json")
+	if len(done) != 450 || len(tried) != 450 || !strings.Contains(refused, "no model") || first != refused {
+		t.Fatalf("of 450 %d and %d were done and tried; %s, %s", len(done), len(tried), refused, first)
+	}
+	quota := 0
+	for i, x := range done {
+		if !proto.Equal(tried[i], x) {
+			t.Errorf("the dry run said\n%v, import\n%v", tried[i], x)
+		}
+		if strings.Contains(x.Error, "301 twins of 301") {
+			quota++
+		}
+	}
+	if quota == 0 {
+		t.Error("there was room for all")
+	}
+}
+
 // manyTwins are documents of n twins, the last thing of which is that another one follows.
 func manyTwins(n int) string {
 	var b strings.Builder
@@ -208,9 +251,15 @@ func bring(t *testing.T, n *harness.Node, project, files string, flags ...string
 	if err := os.WriteFile(path, []byte(files), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return command(t, n, append([]string{"apply", "-f", path, "--project", project, "-o", "json"}, flags...)...)
+}
+
+// command gives what a command printed of each record, and why the first that was refused was.
+func command(t *testing.T, n *harness.Node, args ...string) (all []*pb.ApplyResult, refused string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	out, failed := n.Command(ctx, append([]string{"apply", "-f", path, "--project", project, "-o", "json"}, flags...)...)
+	out, failed := n.Command(ctx, args...)
 	for line := range strings.Lines(out) {
 		x := &pb.ApplyResult{}
 		if !strings.HasPrefix(line, "{") {

@@ -183,8 +183,9 @@ func (a *app) importList(ctx context.Context, n *node, in io.Reader, name string
 		return err
 	}
 	err = tally.dryRun(ctx, n, project, asked, true, func(x *pb.ApplyResult, at string) error {
+		err := tally.add(x, at)
 		progress()
-		return tally.add(x, at)
+		return err
 	})
 	if err != nil {
 		return err
