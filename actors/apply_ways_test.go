@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -106,5 +107,17 @@ func TestDryRunGoesOn(t *testing.T) {
 	keys, err := n.store.Count(actors.TableSeals, "")
 	if after := n.store.Revision(); after != before || keys != 0 || err != nil {
 		t.Errorf("%d transactions were committed, %d keys are there, %v", after-before, keys, err)
+	}
+}
+
+// Who asks Apply for a dry run, as it once was, is refused, and nothing is made.
+func TestApplyIsNoDryRun(t *testing.T) {
+	n := newNode(t)
+	_, err := n.reg.Apply(ctx(t), &pb.ApplyRequest{DryRun: true, Records: configs(t, `{"zone":{"id":"z"}}`)}, "ann")
+	if !errors.Is(err, actors.ErrInvalid) || !strings.Contains(err.Error(), "/dry_run") {
+		t.Errorf("%v", err)
+	}
+	if all := n.exported("default"); len(all) != 0 {
+		t.Errorf("made %q", all)
 	}
 }

@@ -39,6 +39,9 @@ type applying struct {
 // Apply makes records what is asked, in one transaction. by is who asks. It gives a result for each; an error only where
 // nothing can be said of them, such as storage.ErrTooLarge: fewer may do. Records that somebody else changes meanwhile are looked at again.
 func (r *Registry) Apply(ctx context.Context, req *pb.ApplyRequest, by string) ([]*pb.ApplyResult, error) {
+	if req.DryRun {
+		return nil, invalid("/dry_run", "a dry run is asked for by DryRun")
+	}
 	a := applying{project: req.Project, by: by, each: req.Each}
 	for n := 1; ; n++ {
 		results, g := r.drafts(ctx, req.Records, a)

@@ -495,7 +495,9 @@ type ApplyRequest struct {
 	// A group. A record may name those that are there, and not others of its group.
 	Records []*ConfigRecord `protobuf:"bytes,2,rep,name=records,proto3" json:"records,omitempty"`
 	// Leave out what is wrong, and commit the others. Else nothing is committed where one is wrong.
-	Each          bool `protobuf:"varint,4,opt,name=each,proto3" json:"each,omitempty"`
+	Each bool `protobuf:"varint,4,opt,name=each,proto3" json:"each,omitempty"`
+	// Refused: DryRun is for that. It was asked for here once, and who still does is not to have it done.
+	DryRun        bool `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -547,6 +549,13 @@ func (x *ApplyRequest) GetRecords() []*ConfigRecord {
 func (x *ApplyRequest) GetEach() bool {
 	if x != nil {
 		return x.Each
+	}
+	return false
+}
+
+func (x *ApplyRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
 	}
 	return false
 }
@@ -1028,11 +1037,12 @@ const file_pollux_v1_bulk_proto_rawDesc = "" +
 	"\rScopeSettings\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12/\n" +
 	"\x06values\x18\x02 \x01(\v2\x17.google.protobuf.StructR\x06values\x12\"\n" +
-	"\asecrets\x18\x03 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\asecrets\"\x9a\x01\n" +
+	"\asecrets\x18\x03 \x03(\tB\b\xbaH\x05\x92\x01\x02\x10dR\asecrets\"\xa4\x01\n" +
 	"\fApplyRequest\x12\x18\n" +
 	"\aproject\x18\x01 \x01(\tR\aproject\x12>\n" +
 	"\arecords\x18\x02 \x03(\v2\x17.pollux.v1.ConfigRecordB\v\xbaH\b\x92\x01\x05\b\x01\x10\xf4\x03R\arecords\x12\x12\n" +
-	"\x04each\x18\x04 \x01(\bR\x04eachJ\x04\b\x03\x10\x04J\x04\b\x05\x10\x06R\adry_runR\aplanned\"A\n" +
+	"\x04each\x18\x04 \x01(\bR\x04each\x12\x17\n" +
+	"\adry_run\x18\x03 \x01(\bR\x06dryRunJ\x04\b\x05\x10\x06R\aplanned\"A\n" +
 	"\rApplyResponse\x120\n" +
 	"\aresults\x18\x01 \x03(\v2\x16.pollux.v1.ApplyResultR\aresults\"z\n" +
 	"\rDryRunRequest\x12\x18\n" +
