@@ -46,12 +46,13 @@ func TestFormulasAreRead(t *testing.T) {
 		`avg(floor.twins().t)`:            "want SET.PROPERTY",
 		`avg(zone.twins().t) +`:           "1:22",
 		`avg(zone.twins().t) + twim.name`: "did you mean",
+		`avg(zone.twins().t) + somewhere`: "there is no word somewhere; there are twin",
 		`avg(zone.twins("a","b").t)`:      "one model or name",
 		`sum(zone.twins().p) + @agg0`:     "1:",
 	} {
 		_, err := derive.Compile(text)
 		var at *expr.Error
-		if !errors.As(err, &at) || !strings.Contains(err.Error(), want) {
+		if !errors.As(err, &at) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "@agg1") {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}

@@ -86,8 +86,9 @@ func (e *Env) functionNames() (all []string) {
 	return slices.Compact(all)
 }
 
-// meant says which names could have been meant; where none is near, which words there are.
+// meant says which names could have been meant; where none is near, which words there are, but for those that nobody can write.
 func meant(got string, names, more []string) string {
+	names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return strings.HasPrefix(name, "@") })
 	if near := Nearest(got, slices.Concat(names, more)); len(near) > 0 {
 		return "; did you mean " + strings.Join(near, " or ") + "?"
 	}
