@@ -46,10 +46,11 @@ type mailbox struct {
 	// tls: it speaks TLS from the first byte. bare: it knows no STARTTLS.
 	tls, bare bool
 
-	mu     sync.Mutex
-	server *smtp.Server
-	mails  []received
-	ended  chan struct{}
+	mu       sync.Mutex
+	server   *smtp.Server
+	listener net.Listener
+	mails    []received
+	ended    chan struct{}
 }
 
 func newMailbox(t *testing.T) *mailbox {
@@ -107,7 +108,7 @@ func (b *mailbox) start() {
 	}
 	ended := make(chan struct{})
 	b.mu.Lock()
-	b.server, b.ended = s, ended
+	b.server, b.listener, b.ended = s, l, ended
 	b.mu.Unlock()
 	go func() {
 		defer close(ended)
@@ -117,11 +118,12 @@ func (b *mailbox) start() {
 
 func (b *mailbox) stop() {
 	b.mu.Lock()
-	s, ended := b.server, b.ended
+	s, l, ended := b.server, b.listener, b.ended
 	b.server = nil
 	b.mu.Unlock()
 	if s != nil {
 		_ = s.Close()
+		_ = l.Close() // which the server may not serve yet, and would for ever
 		<-ended
 	}
 }
