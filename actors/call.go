@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/actors/pool"
+	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -20,9 +21,11 @@ type run struct {
 	event   event
 	command *command
 	call    drivers.Call
-	budget  drivers.Budget
-	runner  drivers.Runner
-	limit   time.Duration
+	// view is the state as it was when the call began. Its properties are on loan from the twin.
+	view   state.View
+	budget drivers.Budget
+	runner drivers.Runner
+	limit  time.Duration
 
 	effects drivers.Effects
 	err     error
@@ -35,7 +38,8 @@ type run struct {
 func (t *twin) launch(v event, c *command) {
 	r := &run{event: v, command: c, runner: t.run.Runner, limit: t.e.o.CallTimeout}
 	r.host = host{e: t.e, en: t.en, own: t.own, spec: t.spec, link: t.link, cfg: t.cfg, moved: t.movedBy()}
-	r.call = drivers.Call{Event: v.kind, Input: v.input, Settings: t.cfg.settings, State: t.stateJSON,
+	r.view, t.lent = t.st.View(), true
+	r.call = drivers.Call{Event: v.kind, Input: v.input, Settings: t.cfg.settings, State: r.stateJSON,
 		Tenant: ProjectOf(t.en.id)}
 	t.allot(&r.budget)
 	r.call.Budget = &r.budget
@@ -65,10 +69,9 @@ func (r *run) Ticket() *pool.Ticket { return &r.ticket }
 // begin starts the time of the call.
 func (r *run) begin() { r.ctx.begin(r.e, r.limit) }
 
-// stateJSON is the driver's view of the state. It is called while a call runs, from the call's goroutine: properties
-// and memory do not change meanwhile, because only a call's effects change them.
-func (t *twin) stateJSON() []byte {
-	return t.st.AppendJSON(make([]byte, 0, 64+48*len(t.st.Properties)))
+// stateJSON is the driver's view of the state. It is called from the call's goroutine, at any time while the call runs.
+func (r *run) stateJSON() []byte {
+	return r.view.AppendJSON(make([]byte, 0, 64+48*len(r.view.Properties)))
 }
 
 // Run makes the call. It runs on a worker.
@@ -106,7 +109,7 @@ func (r *run) run(t *twin) {
 	if r.abandoned || t.work == nil || t.work.call != r {
 		return
 	}
-	t.work.call = nil
+	t.work.call, t.lent = nil, false
 	var refusal *drivers.DriverError
 	switch {
 	case r.err == nil:

@@ -1,6 +1,7 @@
 package actors_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -52,6 +54,61 @@ func (n *node) derives(id, property, want string) *pb.DerivedState {
 		return got == want
 	})
 	return d
+}
+
+// looking is a driver whose commands look at the state when they begin and, once they may, at their end.
+type looking struct {
+	drivers.Runner
+	seen chan string
+	gate chan struct{}
+}
+
+func (r looking) Handle(ctx context.Context, c drivers.Call, h drivers.Host) (drivers.Effects, error) {
+	if c.Event == drivers.EventCommand {
+		r.seen <- string(c.State())
+		<-r.gate
+		r.seen <- string(c.State())
+	}
+	return r.Runner.Handle(ctx, c, h)
+}
+
+// What is computed changes while the driver is at work: a call sees the state as it was when it began, all the time.
+func TestDerivedWhileACallRuns(t *testing.T) {
+	seen, gate := make(chan string, 2), make(chan struct{})
+	n := newNode(t, func(o *actors.Options) {
+		load := o.Drivers
+		o.Drivers = func(ctx context.Context, digest string) (drivers.Runner, error) {
+			r, err := load(ctx, digest)
+			return looking{r, seen, gate}, err
+		}
+	})
+	n.driver("probe", "1.0.0", "")
+	n.model("sensor", thing("Sensor", `"t":{"type":"number","readOnly":true}`))
+	n.applied(`{"twin":{"id":"s","model":"sensor"}}`, `{"twin":{"id":"a","driver":"probe","derived":{"twice":"sum(twins(\"s\").t) * 2.0"}}}`)
+	n.absorb("s", `{"t":20}`, 0)
+	n.derives("a", "twice", "40 good")
+	ended := make(chan error, 1)
+	go func() { _, err := n.invoke("a", "count", ""); ended <- err }()
+	began := <-seen
+	if !strings.Contains(began, `"twice":40`) {
+		t.Errorf("at first the driver sees %s", began)
+	}
+	n.absorb("s", `{"t":21}`, 0)
+	n.derives("a", "twice", "42 good")
+	close(gate)
+	if now := <-seen; now != began {
+		t.Errorf("the driver saw %s, then %s", began, now)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	n.wait("a", "twice", "42")
+	if _, err := n.invoke("a", "count", ""); err != nil {
+		t.Error(err)
+	}
+	if next := <-seen; !strings.Contains(next, `"twice":42`) {
+		t.Errorf("the next call sees %s", next)
+	}
 }
 
 func TestDerivedFromAZone(t *testing.T) {

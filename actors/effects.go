@@ -164,7 +164,8 @@ func (t *twin) before(property string) (v state.Value) {
 	return v
 }
 
-// makeRoom grows the list of properties by exactly what is new: there are many twins, and few grow often.
+// makeRoom grows the list of properties by exactly what is new: there are many twins, and few grow often. A list that a running
+// call reads is left to it.
 func (t *twin) makeRoom(changes []drivers.Change) {
 	fresh := 0
 	for _, c := range changes {
@@ -172,10 +173,10 @@ func (t *twin) makeRoom(changes []drivers.Change) {
 			fresh++
 		}
 	}
-	if have := len(t.st.Properties); have+fresh > cap(t.st.Properties) {
+	if have := len(t.st.Properties); have+fresh > cap(t.st.Properties) || t.lent {
 		bigger := make([]state.Property, have, have+fresh)
 		copy(bigger, t.st.Properties)
-		t.st.Properties = bigger
+		t.st.Properties, t.lent = bigger, false
 	}
 }
 

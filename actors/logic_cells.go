@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/drivers/sdk/wire"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -77,11 +78,8 @@ func (c *cells) json(twin string) []byte {
 	b = append(append(b, `,"script":`...), c.of("").now...)
 	if c.properties == nil {
 		st, _ := c.e.stored(c.logic)
-		memory := len("null")
-		if st.Memory != "" {
-			memory = len(st.Memory)
-		}
-		c.properties = st.AppendJSON(nil)[len(`{"memory":`)+memory:]
+		view := state.View{Properties: st.Properties}
+		c.properties = view.AppendJSON(nil)[len(`{"memory":null`):]
 	}
 	b = append(append(b, '}'), c.properties...)
 	c.buffer = b

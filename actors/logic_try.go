@@ -158,7 +158,8 @@ func (r *Registry) logicOf(project, name string) (*logic, *config, *spec, error)
 func (r *Registry) seenBy(kind drivers.Event, x *logic, req *pb.TryLogicRequest) []byte {
 	if kind != drivers.EventRun {
 		st, _ := r.e.stored(x.id)
-		return st.AppendJSON(nil)
+		view := st.View()
+		return view.AppendJSON(nil)
 	}
 	c := &cells{e: r.e, logic: x.id, created: x.created}
 	return c.json(req.Twin)

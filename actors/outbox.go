@@ -68,7 +68,7 @@ type outbox struct {
 	lanes map[string]*lane // by destination: those with messages
 	line  []*lane          // have messages and wait for a goroutine
 	taken int              // goroutines
-	known map[string]struct{}
+	known map[string]*lane // by key: what waits
 	bytes int
 	// spent are the keys of records that may go, and spending those that are about to.
 	spent    []string
@@ -82,7 +82,7 @@ type outbox struct {
 }
 
 func newOutbox(e *Engine) *outbox {
-	return &outbox{e: e, wake: make(chan struct{}, 1), sweep: make(chan struct{}, 1), known: map[string]struct{}{}, spending: map[string]struct{}{},
+	return &outbox{e: e, wake: make(chan struct{}, 1), sweep: make(chan struct{}, 1), known: map[string]*lane{}, spending: map[string]struct{}{},
 		lanes: map[string]*lane{}, owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() }}
 }
 
@@ -121,9 +121,8 @@ func (o *outbox) take(x outgoing) {
 	if o.has(x.key) {
 		return
 	}
-	o.known[x.key] = struct{}{}
 	o.bytes += x.size
-	o.enter(x)
+	o.known[x.key] = o.enter(x)
 }
 
 // has says whether a message waits, or has arrived and its record is about to go. The caller holds o.mu.
@@ -189,6 +188,7 @@ func (o *outbox) scan() error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.correct(all)
 	for _, x := range all {
 		if inLane(x.topic) && !o.there(&x) {
 			continue // it was judged since it was read
@@ -200,6 +200,28 @@ func (o *outbox) scan() error {
 		l.sort()
 	}
 	return nil
+}
+
+// correct takes messages out of the lanes of logics that another node has asked meanwhile, while their slot was that one's: their records, which were read
+// since, say where they are to go now. The caller holds o.mu.
+func (o *outbox) correct(read []outgoing) {
+	earlier := map[string]outgoing{}
+	for _, l := range o.lanes {
+		for i := 0; inLane(l.to) && i < len(l.queue); i++ {
+			if x := l.queue[i]; x.own != o.owned(x.slot) {
+				earlier[x.key] = x
+			}
+		}
+	}
+	gone := map[*lane][]outgoing{}
+	for _, x := range read {
+		if was, ok := earlier[x.key]; ok && laneOf(was.topic, was.why) != laneOf(x.topic, x.why) {
+			gone[o.known[x.key]] = append(gone[o.known[x.key]], was)
+		}
+	}
+	for l, all := range gone {
+		o.leave(l, all)
+	}
 }
 
 // publish brings to a topic or rule as many of a lane's messages as go into one publication, and has their records removed. It gives how many

@@ -24,7 +24,7 @@ func fill(o *outbox, to string, size int) (n int) {
 	o.lanes[to] = l
 	for o.room(to, size) {
 		x := outgoing{key: fmt.Sprint(to, n), topic: to, size: size}
-		o.known[x.key] = struct{}{}
+		o.known[x.key] = l
 		o.bytes += size
 		l.queue, l.bytes = append(l.queue, x), l.bytes+size
 		n++
@@ -99,6 +99,52 @@ func TestLaneHandsOn(t *testing.T) {
 	if !o.has("a") || !o.has("a/1") || !o.has("c") || o.has("b") {
 		t.Errorf("it knows %v", o.known)
 	}
+}
+
+// TestLaneOfASlotThatComesBack: what the logic was asked by another node meanwhile goes where its record says, in its place, whatever becomes of what
+// this node asked before.
+func TestLaneOfASlotThatComesBack(t *testing.T) {
+	o, before, now := unowned(), &cluster.Ownership{}, &cluster.Ownership{}
+	o.taken = maxTaken
+	o.owned = func(cluster.Slot) *cluster.Ownership { return before }
+	for _, key := range []string{"a", "b", "c", "d"} {
+		o.take(outgoing{key: key, topic: "run/default/r", own: before, size: 10})
+	}
+	l := o.lanes["run/default/r"]
+	asked := o.batch(l)
+	o.owned = func(cluster.Slot) *cluster.Ownership { return now }
+	o.take(outgoing{key: "e", topic: "run/default/r", own: now, size: 10})
+	o.take(outgoing{key: "f", topic: "t", own: now, size: 10})
+	// a was stopped, b and c go on, d waits.
+	read := []outgoing{{key: "b", topic: "t", own: now, size: 20}, {key: "c", topic: "t", why: "dead", own: now, size: 20}, {key: "d", topic: "run/default/r", own: now, size: 10},
+		{key: "e", topic: "run/default/r", own: now, size: 10}, {key: "f", topic: "t", own: now, size: 10}}
+	o.correct(read)
+	for _, x := range read {
+		o.take(x)
+	}
+	for _, l := range o.lanes {
+		l.sort()
+	}
+	check := func(when string, want map[string]string) {
+		t.Helper()
+		size := 0
+		for to, keys := range want {
+			got := ""
+			for _, x := range o.lanes[to].queue {
+				got += x.key
+				size += x.size
+			}
+			if got != keys {
+				t.Errorf("%s: in %s are %s, want %s", when, to, got, keys)
+			}
+		}
+		if o.bytes != size {
+			t.Errorf("%s: %d bytes, want %d", when, o.bytes, size)
+		}
+	}
+	check("read", map[string]string{"run/default/r": "ade", "t": "bf", "dead/t": "c"})
+	o.next(l, asked[:2], []outgoing{{key: "b", topic: "t", own: before}})
+	check("told at last", map[string]string{"run/default/r": "de", "t": "bf", "dead/t": "c"})
 }
 
 // TestLanesTakeTurns: a goroutine goes on with the lane that waits longest, and comes back to its own.

@@ -67,8 +67,8 @@ func (o *outbox) room(to string, size int) bool {
 	return waits < maxOutbox-len(o.known)-len(o.spending) && bytes+size <= maxOutboxBytes-o.bytes
 }
 
-// enter puts a message into its lane, and sees to it that the lane has a goroutine, or will have one. The caller holds o.mu.
-func (o *outbox) enter(x outgoing) {
+// enter puts a message into its lane, which it gives, and sees to it that the lane has a goroutine, or will have one. The caller holds o.mu.
+func (o *outbox) enter(x outgoing) *lane {
 	to := laneOf(x.topic, x.why)
 	l := o.lanes[to]
 	if l == nil {
@@ -84,6 +84,7 @@ func (o *outbox) enter(x outgoing) {
 	l.queue = append(l.queue, x)
 	l.bytes += x.size
 	o.measure(l)
+	return l
 }
 
 // isTopic says whether a lane's destination is a topic, to which the store brings what it has as fast as it can. A topic's id has one slash.
@@ -122,13 +123,17 @@ func (l *lane) most() int {
 	return min(len(l.queue), outboxBatch)
 }
 
-// leave takes messages out that are settled: the first ones, or others where older ones came before them meanwhile. The caller holds o.mu.
+// leave takes messages out that are settled: the first ones, or others where older ones came before them meanwhile. Those that are not in the
+// lane any more stay where they are. The caller holds o.mu.
 func (o *outbox) leave(l *lane, gone []outgoing) {
 	first := len(gone) <= len(l.queue)
 	for i := 0; first && i < len(gone); i++ {
 		first = l.queue[i].key == gone[i].key
 	}
 	for _, x := range gone {
+		if o.known[x.key] != l {
+			continue
+		}
 		delete(o.known, x.key)
 		o.bytes -= x.size
 		l.bytes -= x.size
@@ -139,7 +144,7 @@ func (o *outbox) leave(l *lane, gone []outgoing) {
 		l.queue = l.queue[len(gone):]
 		return
 	}
-	l.queue = slices.DeleteFunc(l.queue, func(x outgoing) bool { _, ok := o.known[x.key]; return !ok })
+	l.queue = slices.DeleteFunc(l.queue, func(x outgoing) bool { return o.known[x.key] != l })
 }
 
 // sort puts what was read from the store before what was committed since. The order within a twin is its keys'.

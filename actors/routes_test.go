@@ -247,7 +247,7 @@ func (n *node) rising(id string, twins, last int) {
 	for twin, levels := range n.levels(id) {
 		for i, level := range levels {
 			if level != i+1 {
-				n.t.Errorf("%s: %d. is %d", twin, i+1, level)
+				n.t.Errorf("%s: %d. is %d, of %v", twin, i+1, level, levels)
 				break
 			}
 		}

@@ -56,6 +56,7 @@ type twin struct {
 	failures   uint8
 	late       uint8 // frames in a row that were not handled in time
 	hurried    bool  // it leaves, and what ran was cancelled
+	lent       bool  // a call reads st.Properties: they are copied before they change
 	// regains: the device was connected, or about to be, when the last life ended, and this one has made no connection yet.
 	regains bool
 	work    *work

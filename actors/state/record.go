@@ -264,23 +264,32 @@ func (r *Record) FindDesired(n Name) *Desired {
 	return nil
 }
 
-// AppendJSON appends the state as a driver sees it: {"memory":…,"properties":{…}}. The memory comes first: most calls want
-// nothing else, and a guest that looks for it need not walk over the properties.
-func (r *Record) AppendJSON(b []byte) []byte {
+// View is what a driver sees of a state. It shares the list of properties with the record it is of.
+type View struct {
+	Memory     string // JSON; empty means null
+	Properties []Property
+}
+
+// View is the driver's view of the record as it is now.
+func (r *Record) View() View { return View{r.Memory, r.Properties} }
+
+// AppendJSON appends the view: {"memory":…,"properties":{…}}. The memory comes first: most calls want nothing else, and a guest
+// that looks for it need not walk over the properties.
+func (v *View) AppendJSON(b []byte) []byte {
 	b = append(b, `{"memory":`...)
-	if r.Memory == "" {
+	if v.Memory == "" {
 		b = append(b, "null"...)
 	} else {
-		b = append(b, r.Memory...)
+		b = append(b, v.Memory...)
 	}
 	b = append(b, `,"properties":{`...)
-	for i := range r.Properties {
+	for i := range v.Properties {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = AppendString(b, r.Properties[i].Name.Value())
+		b = AppendString(b, v.Properties[i].Name.Value())
 		b = append(b, ':')
-		b = r.Properties[i].Value.AppendJSON(b)
+		b = v.Properties[i].Value.AppendJSON(b)
 	}
 	return append(b, "}}"...)
 }
