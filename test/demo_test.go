@@ -15,12 +15,17 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
 	"github.com/polluxhq/pollux/test/harness"
 )
 
 const demoTwins = 19 // with a device; two rooms are logic alone
 
-var openLine = regexp.MustCompile(`(?m)^open (http://\S+/login\?code=\S+)$`)
+var (
+	openLine = regexp.MustCompile(`(?m)^open (http://\S+/login\?code=\S+)$`)
+	// connectedLine says how many twins have their devices after half a minute at most; on a busy machine not all do.
+	connectedLine = regexp.MustCompile(`(?m)^ *\S+s +connected +\d+ of 19(; the others are tried again)?$`)
+)
 
 // TestDemo is `make run`: a house with simulated devices, on the next free port, behind a login link.
 func TestDemo(t *testing.T) {
@@ -36,10 +41,10 @@ func TestDemo(t *testing.T) {
 	if free := strings.TrimPrefix(n.URL, "http://"); free == taken || !strings.Contains(n.Output(), taken+" is busy, taking "+free+"\n") {
 		t.Errorf("it serves on %s and says:\n%s", free, n.Output())
 	}
-	if !strings.Contains(n.Output(), "19 of 19") {
-		t.Errorf("not all twins connected:\n%s", n.Output())
+	if !connectedLine.MatchString(n.Output()) {
+		t.Errorf("it does not say how many twins are connected:\n%s", n.Output())
 	}
-	twins := demoHouse(t, n)
+	twins := demoHouse(t, n.Twins())
 	signIn(t, n, link)
 	demoLogic(t, n)
 
@@ -53,7 +58,7 @@ func TestDemo(t *testing.T) {
 	if !strings.Contains(n.Output(), "0 new, 21 kept from before") {
 		t.Errorf("the second run says:\n%s", n.Output())
 	}
-	for id, revision := range demoHouse(t, n) {
+	for id, revision := range demoHouse(t, n.Twins()) {
 		if twins[id] == 0 || revision < twins[id] {
 			t.Errorf("%s has revision %d, %d in the run before", id, revision, twins[id])
 		}
@@ -63,7 +68,7 @@ func TestDemo(t *testing.T) {
 // demoLink waits for the line with the login link.
 func demoLink(t *testing.T, n *harness.Node) string {
 	t.Helper()
-	harness.Until(t, 2*time.Minute, "the demo prints its link", func() bool { return openLine.MatchString(n.Output()) })
+	harness.Until(t, 5*time.Minute, "the demo prints its link", func() bool { return openLine.MatchString(n.Output()) })
 	link := openLine.FindStringSubmatch(n.Output())[1]
 	if !strings.HasPrefix(link, n.URL+"/") {
 		t.Errorf("the link %s is not one of %s", link, n.URL)
@@ -72,11 +77,11 @@ func demoLink(t *testing.T, n *harness.Node) string {
 }
 
 // demoHouse waits until every twin is connected and gives their revisions.
-func demoHouse(t *testing.T, n *harness.Node) map[string]uint64 {
+func demoHouse(t *testing.T, twins polluxv1connect.TwinServiceClient) map[string]uint64 {
 	t.Helper()
 	house := map[string]uint64{}
 	harness.Until(t, time.Minute, "all twins of the demo are connected", func() bool {
-		r, err := n.Twins().ListTwins(t.Context(), connect.NewRequest(&pb.ListTwinsRequest{PageSize: 1000,
+		r, err := twins.ListTwins(t.Context(), connect.NewRequest(&pb.ListTwinsRequest{PageSize: 1000,
 			Filter: &pb.TwinFilter{Project: "demo", Connection: pb.Connection_CONNECTION_CONNECTED}}))
 		if err != nil {
 			t.Fatal(err)
