@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -205,6 +207,10 @@ func TestKafkaSourceOfATopicMadeAnew(t *testing.T) {
 	produce(1000)
 	pause(false)
 	stored(1006)
+	until(t, "Kafka knows that they were read", func() bool {
+		m, err := n.reg.Source("plant")
+		return err == nil && m.State.GetPositions()["readings/0"] == 1000
+	})
 
 	// A leader that lacks the last records has been elected: the source goes on where its log and the group's position part.
 	pause(true)
@@ -233,6 +239,52 @@ func TestKafkaSourceOfATopicMadeAnew(t *testing.T) {
 		m, err := n.reg.Source("plant")
 		return err == nil && m.State.GetError() == ""
 	})
+}
+
+// TestKafkaSourceReadsAgain: what Kafka was not told that it was read comes again, and is known, though it is all for one twin.
+func TestKafkaSourceReadsAgain(t *testing.T) {
+	const many = 1200
+	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "readings"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	p, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...), kgo.DefaultProduceTopic("readings"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	var records []*kgo.Record
+	for i := range many {
+		records = append(records, &kgo.Record{Value: fmt.Appendf(nil, `{"level":%d}`, i), Headers: []kgo.RecordHeader{{Key: "twin", Value: []byte("a")}}})
+	}
+	if err := p.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	var refused atomic.Bool
+	k.ControlKey(int16(kmsg.OffsetCommit), func(q kmsg.Request) (kmsg.Response, error, bool) {
+		if !refused.CompareAndSwap(false, true) {
+			return nil, nil, false
+		}
+		res := q.ResponseKind().(*kmsg.OffsetCommitResponse)
+		x, at := kmsg.NewOffsetCommitResponseTopic(), kmsg.NewOffsetCommitResponseTopicPartition()
+		at.ErrorCode = kerr.UnknownServerError.Code
+		x.Topic, x.Partitions = "readings", append(x.Partitions, at)
+		res.Topics = append(res.Topics, x)
+		return res, nil, true
+	})
+	n := open(t, vfs.NewMem(), 1)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"}}`)
+	if _, err := n.reg.CreateSource(ctx, &pb.Source{Id: "plant", Url: "kafka://" + strings.Join(k.ListenAddrs(), ",") + "/readings?group=g"}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "all are read", func() bool { m, err := n.reg.Source("plant"); return err == nil && m.State.GetRead() >= many })
+	if x := n.counts("kafka"); !refused.Load() || x.Stored != many || x.Duplicate == 0 || x.Received != x.Stored+x.Duplicate {
+		t.Errorf("%+v", x)
+	}
 }
 
 // TestKafkaSourceGoesBackWithItsState: what was read after a backup was taken is read again where that is put back into another cluster, though the

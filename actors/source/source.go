@@ -22,6 +22,7 @@ import (
 
 	"github.com/polluxhq/pollux/actors/kafka"
 	"github.com/polluxhq/pollux/actors/perslot"
+	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
@@ -35,8 +36,8 @@ const (
 )
 
 const (
-	// maxPoll records are on their way in at a time.
-	maxPoll = 500
+	// maxPoll records are on their way in at a time: no more than one twin, which all may be for, knows again when they come twice.
+	maxPoll = state.MaxIDs
 	// tellEvery is how often a source that does well writes its state.
 	tellEvery = 2 * time.Second
 	// lookEvery is how often one to which nothing comes asks whether its topic is there still: a consumer waits for ever for one that is not.

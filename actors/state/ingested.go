@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// maxIDs is how many ids of messages a twin remembers, to know those that are sent again. Each is 8 bytes of its record.
-const maxIDs = 256
+// MaxIDs is how many ids of messages a twin remembers, to know those that are sent again. Each is 8 bytes of its record.
+const MaxIDs = 256
 
 // maxDoor bounds the name of a door, in bytes; the longest is connect.
 const maxDoor = 16
@@ -49,8 +49,8 @@ func (g *Ingested) Knows(id uint64) bool { return g != nil && slices.Contains(g.
 
 // Remember keeps an id, and forgets the oldest where there are too many.
 func (g *Ingested) Remember(id uint64) {
-	if len(g.IDs) >= maxIDs {
-		g.IDs = append(g.IDs[:0], g.IDs[len(g.IDs)-maxIDs+1:]...)
+	if len(g.IDs) >= MaxIDs {
+		g.IDs = append(g.IDs[:0], g.IDs[len(g.IDs)-MaxIDs+1:]...)
 	}
 	g.IDs = append(g.IDs, id)
 }

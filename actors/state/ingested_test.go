@@ -10,10 +10,10 @@ func TestIngestedGoesIntoTheRecord(t *testing.T) {
 	g.Door("http").Stored = 1 << 40
 	g.Door("mqtt").Refused = 3
 	g.Door("mqtt").Duplicate++
-	for id := range uint64(maxIDs + 10) {
+	for id := range uint64(MaxIDs + 10) {
 		g.Remember(id << 32)
 	}
-	if g.Knows(9<<32) || !g.Knows(10<<32) || len(g.IDs) != maxIDs {
+	if g.Knows(9<<32) || !g.Knows(10<<32) || len(g.IDs) != MaxIDs {
 		t.Errorf("%d ids are known, the oldest %x", len(g.IDs), g.IDs[0])
 	}
 	r := &Record{Revision: 7, Fault: "no", Ingested: g, More: &More{Quarantine: Quarantine{Since: 5, Reason: "x"}}}
