@@ -182,6 +182,8 @@ func TestIncidentAgainstTheFix(t *testing.T) {
 	d := newDevice(t, nil)
 	n.twin(`{"id":"hall","driver":"lamp","uri":"` + d.uri() + `"}`)
 	until(t, "it is connected", func() bool { return n.state("hall").Status.Connection == pb.Connection_CONNECTION_CONNECTED })
+	d.say(`{"state":{"level":4}}`)
+	n.wait("hall", "level", "4") // and it has been told that it is connected
 	rec, err := n.client.Record(ctx(t), "hall")
 	if err != nil {
 		t.Fatal(err)
