@@ -91,6 +91,9 @@ func (t *twin) die(ran, not error) {
 	if t.save != nil {
 		t.save.fail(ran, not)
 		t.save.unhold(not)
+		if t.save.unsure {
+			t.e.outbox.gained(func() {}) // what is committed is read
+		}
 	}
 	t.unlink()
 	t.recount()

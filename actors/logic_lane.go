@@ -52,7 +52,7 @@ func inLane(place string) bool {
 func (o *outbox) think(l *lane, batch []outgoing) (settled int, next []outgoing, err error) {
 	settled, next, err = o.judge(l.to, batch)
 	if errors.Is(err, storage.ErrUnknown) {
-		o.reread(l)
+		o.reread(l, batch)
 	}
 	return settled, next, err
 }
@@ -95,10 +95,27 @@ func (o *outbox) askedBy(place string) *asker {
 		}}
 }
 
+// unheard says whether the store has who asks by a lane, and this node's list has not got it yet.
+func (o *outbox) unheard(place string) bool {
+	table, id, known := tableRoutes, strings.TrimPrefix(place, runTopic), false
+	if judge, ok := strings.CutPrefix(place, judgeTopic); ok {
+		table, id = tableDetectors, judge
+		known = slices.ContainsFunc(o.e.detectors.of(ProjectOf(id)), func(d *detector) bool { return d.Id == id })
+	}
+	if known {
+		return false
+	}
+	_, there, err := o.e.store.Get(table, id)
+	return there || err != nil
+}
+
 // judge gives a batch to the logic of a lane, and commits what came of it in one transaction: what the logic keeps is kept, and each message's
 // record goes, or is from now on that of what goes on, for where it goes first. done are the messages that are settled.
 func (o *outbox) judge(place string, batch []outgoing) (done int, next []outgoing, err error) {
 	x := o.askedBy(place)
+	if x == nil && o.unheard(place) {
+		return 0, nil, fmt.Errorf("%s: this node has yet to hear of it", place)
+	}
 	txn := &storage.Txn{}
 	slots := map[string]bool{}
 	all, each := make([]*judged, len(batch)), make([]judged, len(batch))
@@ -188,21 +205,18 @@ func withPayload(m *pb.TopicMessage, payload []byte) *pb.TopicMessage {
 		Offset: m.Offset, PublishTime: m.PublishTime}
 }
 
-// there says whether the record of a message is there, for the place where the message is to go.
+// there says whether the record of a message is there, for the lane where the message is.
 func (o *outbox) there(x *outgoing) bool {
 	rec, ok, err := o.e.store.Get(tableOutbox, x.key)
 	if err != nil || !ok {
 		return err != nil
 	}
 	var m actorv1.Outgoing
-	return proto.Unmarshal(rec.Value, &m) != nil || m.Topic == x.topic
+	return proto.Unmarshal(rec.Value, &m) != nil || laneOf(m.Topic, m.Refused) == laneOf(x.topic, x.why)
 }
 
-// reread looks which of a lane's messages are there still, where it is not known whether a transaction was applied.
-func (o *outbox) reread(l *lane) {
-	o.mu.Lock()
-	batch := slices.Clone(l.queue[:min(len(l.queue), laneBatch)])
-	o.mu.Unlock()
+// reread looks which messages of a batch are there still, where it is not known whether their transaction was applied.
+func (o *outbox) reread(l *lane, batch []outgoing) {
 	var gone []outgoing
 	for _, x := range batch {
 		if !o.there(&x) {

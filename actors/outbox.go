@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -77,6 +78,7 @@ type outbox struct {
 	// behind are the topics' lanes that are so long that what leads there has to wait at its door. Written under mu.
 	behind atomic.Int32
 	rescan bool
+	scans  atomic.Uint64 // that have ended. Written under mu
 	// unread, where not nil, is closed once the records of slots that came are read: before that nothing of theirs leaves.
 	unread chan struct{}
 }
@@ -98,13 +100,17 @@ func (o *outbox) gained(gain func()) {
 	signal(o.wake)
 }
 
-// add takes messages whose transaction was committed.
-func (o *outbox) add(all []outgoing) {
+// add takes messages whose transaction was committed, having been submitted when scans was what it is given here. What was read from the store since, and
+// is through its logic already, is not taken again.
+func (o *outbox) add(all []outgoing, scans uint64) {
 	if len(all) == 0 {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if scans != o.scans.Load() {
+		all = slices.DeleteFunc(all, func(x outgoing) bool { return inLane(x.topic) && !o.has(x.key) && !o.there(&x) })
+	}
 	o.addAll(all)
 }
 
@@ -188,6 +194,7 @@ func (o *outbox) scan() error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.scans.Add(1)
 	o.correct(all)
 	for _, x := range all {
 		if inLane(x.topic) && !o.there(&x) {

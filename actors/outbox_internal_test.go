@@ -7,8 +7,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/polluxhq/pollux/cluster"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/storage/storagetest"
 )
 
 // unowned is an outbox of no node: its messages are of no tenure.
@@ -145,6 +150,152 @@ func TestLaneOfASlotThatComesBack(t *testing.T) {
 	check("read", map[string]string{"run/default/r": "ade", "t": "bf", "dead/t": "c"})
 	o.next(l, asked[:2], []outgoing{{key: "b", topic: "t", own: before}})
 	check("told at last", map[string]string{"run/default/r": "de", "t": "bf", "dead/t": "c"})
+}
+
+// stored is an outbox of a node that is no more than a store.
+func stored(t *testing.T, own *cluster.Ownership) *outbox {
+	o := unowned()
+	o.e = &Engine{store: storagetest.OpenSingle(t, "data", vfs.NewMem()), ctx: t.Context()}
+	o.taken = maxTaken // nobody drives
+	o.owned = func(cluster.Slot) *cluster.Ownership { return own }
+	return o
+}
+
+// put writes the records of messages; one without a topic goes.
+func (o *outbox) put(t *testing.T, all ...outgoing) {
+	t.Helper()
+	txn := &storage.Txn{}
+	for _, x := range all {
+		w := storage.Write{Table: tableOutbox, Key: x.key, Quiet: true}
+		if x.topic != "" {
+			w.Value = outgoingValue(x.topic, &pb.TopicMessage{Id: x.key}, x.why)
+		}
+		txn.Writes = append(txn.Writes, w)
+	}
+	if _, err := o.e.store.Commit(t.Context(), txn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// read is what a node does when slots came.
+func (o *outbox) read(t *testing.T) {
+	t.Helper()
+	if err := o.scan(); err != nil {
+		t.Fatal(err)
+	}
+	o.rescan = false
+	o.scanned()
+}
+
+// TestLaneOfASlotThatWent: nothing of it is brought, however much waits.
+func TestLaneOfASlotThatWent(t *testing.T) {
+	o := unowned()
+	o.taken = maxTaken
+	for i := range topicBatch + 500 {
+		o.take(outgoing{key: fmt.Sprintf("%05d", i), topic: "default/t", own: &cluster.Ownership{}})
+	}
+	if b := o.batch(o.lanes["default/t"]); len(b) != 0 {
+		t.Errorf("%d messages are brought, the first is %s", len(b), b[0].key)
+	}
+}
+
+// TestLaneJudgedElsewhere: of a slot that went and came back only what is there still is given to the logic, however much waits.
+func TestLaneJudgedElsewhere(t *testing.T) {
+	before, now := &cluster.Ownership{Key: "s", Value: []byte("1")}, &cluster.Ownership{Key: "s", Value: []byte("2")}
+	o := stored(t, before)
+	for i := range 150 {
+		o.take(outgoing{key: fmt.Sprintf("0000/a%05d", i), topic: "run/default/r", own: before})
+		o.take(outgoing{key: fmt.Sprintf("0000/b%05d", i), topic: "run/default/r", own: before})
+	}
+	o.owned = func(cluster.Slot) *cluster.Ownership { return now }
+	fresh := outgoing{key: "0000/a99999", topic: "run/default/r", own: now}
+	o.put(t, fresh)
+	o.take(fresh)
+	o.read(t)
+	if b := o.batch(o.lanes["run/default/r"]); len(b) != 1 || b[0].key != fresh.key {
+		t.Errorf("%d are given to the logic", len(b))
+	}
+}
+
+// TestLaneOfAnUnknownOutcome: what was judged, though it is not known here, is not judged again: not what is a dead letter now, and not where
+// older messages came before it meanwhile.
+func TestLaneOfAnUnknownOutcome(t *testing.T) {
+	own := &cluster.Ownership{}
+	o := stored(t, own)
+	var asked, older []outgoing
+	for i := range 3 {
+		asked = append(asked, outgoing{key: fmt.Sprintf("0000/b%05d", i), topic: "run/default/r", own: own})
+		o.take(asked[i])
+	}
+	o.put(t, asked...)
+	l := o.lanes["run/default/r"]
+	batch := o.batch(l)
+	for i := range laneBatch {
+		older = append(older, outgoing{key: fmt.Sprintf("0000/a%05d", i), topic: "run/default/r", own: own})
+	}
+	o.put(t, older...)
+	o.read(t)
+	o.put(t, outgoing{key: asked[0].key, topic: "run/default/r", why: "took too long"}, outgoing{key: asked[1].key, topic: "default/t"}, outgoing{key: asked[2].key})
+	o.reread(l, batch)
+	o.read(t)
+	for len(l.queue) > 0 {
+		got := o.batch(l)
+		for _, x := range got {
+			if x.key[5] == 'b' {
+				t.Errorf("%s is judged again", x.key)
+			}
+		}
+		o.leave(l, got)
+	}
+	if dead, on := o.lanes["dead/run/default/r"], o.lanes["default/t"]; dead == nil || on == nil || dead.queue[0].key != asked[0].key || on.queue[0].key != asked[1].key {
+		t.Errorf("the lanes are %v", o.lanes)
+	}
+}
+
+// TestLaneOfARouteNotHeardOf: a message waits for a route that the store has, and goes with one that is gone.
+func TestLaneOfARouteNotHeardOf(t *testing.T) {
+	own := &cluster.Ownership{Table: "slot", Key: "s", Value: []byte("1")}
+	o := stored(t, own)
+	o.e.routes = newRoutes(o.e.store)
+	x := outgoing{key: "0000/a1", topic: "run/default/r", own: own, m: &pb.TopicMessage{Id: "x"}}
+	o.put(t, x)
+	route, err := proto.Marshal(&pb.Route{Id: "default/r", Run: "default/l"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(writes ...storage.Write) {
+		t.Helper()
+		if _, err := o.e.store.Commit(t.Context(), &storage.Txn{Writes: writes}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(storage.Write{Table: tableRoutes, Key: "default/r", Value: route}, storage.Write{Table: "slot", Key: "s", Value: own.Value})
+	if done, _, err := o.judge(x.topic, []outgoing{x}); err == nil || done != 0 || !o.there(&x) {
+		t.Errorf("a route that is not read yet: %d done, %v", done, err)
+	}
+	write(storage.Write{Table: tableRoutes, Key: "default/r"})
+	if done, next, err := o.judge(x.topic, []outgoing{x}); err != nil || done != 1 || len(next) != 0 || o.there(&x) {
+		t.Errorf("a route that is gone: %d done, %v, %v", done, next, err)
+	}
+}
+
+// TestLaneToldLate: what was read from the store, judged and brought before its twin has heard that it is committed is not judged again.
+func TestLaneToldLate(t *testing.T) {
+	own := &cluster.Ownership{}
+	o := stored(t, own)
+	x, y := outgoing{key: "0000/a1", topic: "run/default/r", own: own}, outgoing{key: "0000/a2", topic: "run/default/r", own: own}
+	scans := o.scans.Load()
+	o.put(t, x) // and its twin has yet to hear of it
+	o.read(t)   // other slots came
+	l := o.lanes[x.topic]
+	batch := o.batch(l)
+	o.put(t, outgoing{key: x.key}) // the logic has stopped it
+	o.next(l, batch, nil)
+	o.put(t, y)
+	o.add([]outgoing{x, y}, scans)
+	if o.has(x.key) || !o.has(y.key) {
+		t.Errorf("in the lane is %v", o.known)
+	}
 }
 
 // TestLanesTakeTurns: a goroutine goes on with the lane that waits longest, and comes back to its own.

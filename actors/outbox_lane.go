@@ -236,7 +236,9 @@ func (o *outbox) batch(l *lane) []outgoing {
 		unread := o.unread
 		if unread == nil {
 			defer o.mu.Unlock()
-			o.leave(l, o.strangers(l.queue[:l.most()]))
+			for gone := o.strangers(l.queue[:l.most()]); len(gone) > 0; gone = o.strangers(l.queue[:l.most()]) {
+				o.leave(l, gone)
+			}
 			return slices.Clone(l.queue[:l.most()])
 		}
 		o.mu.Unlock()

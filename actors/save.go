@@ -43,8 +43,11 @@ type save struct {
 	// outgoing are messages for topics that the next transaction commits, leaving those of the one that flies; posted is the
 	// number of the last.
 	outgoing, leaving []outgoing
-	outgoingBytes     int
-	posted            uint64
+	// scans is outbox.scans as the transaction was submitted; unsure: what is outgoing may be committed.
+	scans         uint64
+	unsure        bool
+	outgoingBytes int
+	posted        uint64
 	// strays are due times of wake records that should not be.
 	strays []int64
 	// refusals are lines of the list of refusals that are to be written; the first of them are offered.
@@ -266,6 +269,7 @@ func (t *twin) commit(exact bool) {
 		txn.Samples = append(txn.Samples, storage.TwinSamples{Project: ProjectOf(t.en.id), Twin: NameOf(t.en.id), Model: title, Samples: s.samples})
 	}
 	txn.Journal = s.journal
+	s.scans = t.e.outbox.scans.Load()
 	if !t.submit(txn) {
 		t.st.Wake = oldWake
 		t.trainingSaved(false)
@@ -354,8 +358,8 @@ func (m *saved) run(t *twin) {
 	switch {
 	case m.err == nil:
 		// Also of a life that is over: where the twin's next one is in the same tenure, the records may have come after those of its slot were read.
-		t.e.outbox.add(s.leaving)
-		s.leaving = nil
+		t.e.outbox.add(s.leaving, s.scans)
+		s.leaving, s.unsure = nil, false
 	case t.mode == modeDead && len(s.leaving) > 0 && errors.Is(m.err, storage.ErrUnknown):
 		t.e.outbox.gained(func() {}) // or may have: they are read again
 	}
@@ -402,6 +406,7 @@ func (m *saved) run(t *twin) {
 		s.journalBytes += journalSize(&s.journalSent[i])
 	}
 	s.journal = append(s.journalSent, s.journal...)
+	s.unsure = s.unsure || len(s.leaving) > 0 && errors.Is(m.err, storage.ErrUnknown)
 	s.unsend()
 	s.waiting = append(s.told, s.waiting...)
 	t.remark(s.marks)
