@@ -20,19 +20,26 @@ import (
 	"github.com/polluxhq/pollux/storage"
 )
 
-// TestKafkaSource: records reach twins by name and alias, the inbox and the refusals; what comes again after offsets were lost is known; and the group's
-// position is what was committed here.
-func TestKafkaSource(t *testing.T) {
+// newKafka is a broker with the topic readings, and a client that writes there.
+func newKafka(t *testing.T) (*kfake.Cluster, *kgo.Client) {
+	t.Helper()
 	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "readings"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer k.Close()
+	t.Cleanup(k.Close)
 	c, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...), kgo.DefaultProduceTopic("readings"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(c.Close)
+	return k, c
+}
+
+// TestKafkaSource: records reach twins by name and alias, the inbox and the refusals; what comes again after offsets were lost is known; and the group's
+// position is what was committed here.
+func TestKafkaSource(t *testing.T) {
+	k, c := newKafka(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	n := open(t, vfs.NewMem(), 1)
@@ -130,21 +137,12 @@ func TestKafkaSource(t *testing.T) {
 // TestKafkaSourceOfATopicMadeAnew: the records of a topic that was removed and made again are not taken for those before; and where the broker has lost
 // records that were read, the source goes on with those that come.
 func TestKafkaSourceOfATopicMadeAnew(t *testing.T) {
-	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "readings"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer k.Close()
+	k, c := newKafka(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	n := open(t, vfs.NewMem(), 1)
 	n.driver("bus", "1.0.0", mqttTransport)
 	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"}}`)
-	c, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
 	produced := 0
 	produce := func(n int) {
 		t.Helper()
@@ -244,16 +242,7 @@ func TestKafkaSourceOfATopicMadeAnew(t *testing.T) {
 // TestKafkaSourceReadsAgain: what Kafka was not told that it was read comes again, and is known, though it is all for one twin.
 func TestKafkaSourceReadsAgain(t *testing.T) {
 	const many = 1200
-	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "readings"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer k.Close()
-	p, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...), kgo.DefaultProduceTopic("readings"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
+	k, p := newKafka(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	var records []*kgo.Record
@@ -290,16 +279,7 @@ func TestKafkaSourceReadsAgain(t *testing.T) {
 // TestKafkaSourceGoesBackWithItsState: what was read after a backup was taken is read again where that is put back into another cluster, though the
 // group is further.
 func TestKafkaSourceGoesBackWithItsState(t *testing.T) {
-	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "readings"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer k.Close()
-	p, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...), kgo.DefaultProduceTopic("readings"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
+	k, p := newKafka(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	n := open(t, vfs.NewMem(), 1, func(o *actors.Options) { o.ClusterID = "this one" })
