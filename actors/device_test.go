@@ -12,14 +12,15 @@ import (
 
 // device is a TCP server that a twin connects to. It answers lines by fn; "" is no answer.
 type device struct {
-	t    testing.TB
-	l    net.Listener
-	fn   func(line string) string
-	mu   sync.Mutex
-	got  []string
-	conn []net.Conn
-	wg   sync.WaitGroup
-	rude atomic.Bool // it hangs up on the next connection
+	t      testing.TB
+	l      net.Listener
+	fn     func(line string) string
+	mu     sync.Mutex
+	got    []string
+	conn   []net.Conn
+	closed bool
+	wg     sync.WaitGroup
+	rude   atomic.Bool // it hangs up on the next connection
 }
 
 func newDevice(t testing.TB, fn func(line string) string) *device {
@@ -44,16 +45,23 @@ func (d *device) accept() {
 		if err != nil {
 			return
 		}
-		if d.rude.CompareAndSwap(true, false) {
+		if d.rude.CompareAndSwap(true, false) || !d.take(c) {
 			_ = c.Close()
 			continue
 		}
-		d.mu.Lock()
-		d.conn = append(d.conn, c)
-		d.mu.Unlock()
 		d.wg.Add(1)
 		go d.serve(c)
 	}
+}
+
+// take keeps a connection for close to end; false if the device was closed before.
+func (d *device) take(c net.Conn) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.conn = append(d.conn, c)
+	}
+	return !d.closed
 }
 
 func (d *device) serve(c net.Conn) {
@@ -127,6 +135,9 @@ func (d *device) heard(line string) int {
 
 func (d *device) close() {
 	_ = d.l.Close()
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
 	d.hangUp()
 	d.wg.Wait()
 }

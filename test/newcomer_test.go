@@ -28,6 +28,7 @@ type kettle struct {
 	mu     sync.Mutex
 	target string
 	conns  []net.Conn
+	closed bool
 	wg     sync.WaitGroup
 }
 
@@ -42,6 +43,7 @@ func newKettle(t *testing.T) *kettle {
 	t.Cleanup(func() {
 		_ = l.Close()
 		d.mu.Lock()
+		d.closed = true
 		for _, c := range d.conns {
 			_ = c.Close()
 		}
@@ -58,6 +60,11 @@ func (d *kettle) accept() {
 			return
 		}
 		d.mu.Lock()
+		if d.closed {
+			d.mu.Unlock()
+			_ = c.Close()
+			return
+		}
 		d.conns = append(d.conns, c)
 		d.mu.Unlock()
 		d.wg.Go(func() {

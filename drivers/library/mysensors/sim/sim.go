@@ -123,7 +123,7 @@ func (s *Sim) Run(ctx context.Context) error {
 			}
 			return fmt.Errorf("simulate mysensors: %w", err)
 		}
-		wg.Go(func() { s.serve(c) })
+		wg.Go(func() { s.serve(ctx, c) })
 	}
 }
 
@@ -150,19 +150,22 @@ func (s *Sim) measure(ctx context.Context) {
 	}
 }
 
-func (s *Sim) serve(c net.Conn) {
+func (s *Sim) serve(ctx context.Context, c net.Conn) {
 	defer func() {
 		s.mu.Lock()
 		delete(s.clients, c)
 		s.mu.Unlock()
 		_ = c.Close()
 	}()
-	if s.dice.Refused() {
+	s.mu.Lock()
+	refused := ctx.Err() != nil || s.dice.Refused()
+	if !refused {
+		s.clients[c] = true
+	}
+	s.mu.Unlock()
+	if refused {
 		return
 	}
-	s.mu.Lock()
-	s.clients[c] = true
-	s.mu.Unlock()
 	s.journal.Add("mysensors", "connected", c.RemoteAddr().String())
 	greeting := []string{"0;255;3;0;14;Gateway startup complete."}
 	for node, sketch := range map[int]string{Thermometer: "Thermometer", Relay: "Relay", Sleeper: "Valve"} {
