@@ -2,6 +2,7 @@ package actors_test
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -12,7 +13,13 @@ func TestTwinsThatWaitDoNotHoldUpOthers(t *testing.T) {
 	const silent = 40
 	n := newNode(t)
 	n.driver("wire", "1.0.0", tcpTransport)
-	quiet := newDevice(t, nil)
+	var answers atomic.Bool
+	quiet := newDevice(t, func(string) string {
+		if answers.Load() {
+			return "yes"
+		}
+		return ""
+	})
 	lively := newDevice(t, func(line string) string { return line })
 	for i := range silent {
 		n.twin(fmt.Sprintf(`{"id":"s%d","driver":"wire","uri":%q}`, i, quiet.uri()))
@@ -39,8 +46,8 @@ func TestTwinsThatWaitDoNotHoldUpOthers(t *testing.T) {
 		t.Errorf("%d of those that wait have ended, %d have asked: they did not wait", len(ended), len(quiet.lines()))
 	}
 	// As their devices answer, the others get their turn.
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
+	answers.Store(true)
+	quiet.say("yes")
 	late := time.After(patience)
 	for open := silent; open > 0; {
 		select {
@@ -48,8 +55,6 @@ func TestTwinsThatWaitDoNotHoldUpOthers(t *testing.T) {
 			if open--; err != nil {
 				t.Errorf("one that waited: %v", err)
 			}
-		case <-tick.C:
-			quiet.say("yes")
 		case <-late:
 			t.Fatalf("%d commands do not end", open)
 		}
