@@ -147,22 +147,23 @@ func loadChannel(t *topic, name string, value []byte, now time.Time) (*channel, 
 	}
 	c := newChannel(t, name, rec.Settings, max(rec.Position, t.tail.First))
 	c.dirty, c.begun = false, rec.Begun
+	gone := c.position - min(c.position, rec.Position) // removed by the limits, and not yet counted
 	for i := 0; i+1 < len(rec.Settled); i += 2 {
+		gone -= max(rec.Settled[i], min(rec.Settled[i+1], c.position)) - rec.Settled[i]
 		for at := max(rec.Settled[i], c.position); at < rec.Settled[i+1]; at++ {
 			c.settled[at] = struct{}{}
 		}
 	}
 	for at, n := range rec.Attempts {
-		c.failures[at] = n
+		if at >= c.position {
+			c.failures[at] = n
+		}
 	}
 	for _, r := range rec.Readers {
 		c.suspects[r] = true
 	}
 	c.trusted = now.Add(readerGone)
-	c.acknowledged, c.redelivered, c.dead, c.missed = rec.Acknowledged, rec.Redelivered, rec.Dead, rec.Missed
-	if rec.Position < c.position {
-		c.missed += c.position - rec.Position
-	}
+	c.acknowledged, c.redelivered, c.dead, c.missed = rec.Acknowledged, rec.Redelivered, rec.Dead, rec.Missed+gone
 	return c, nil
 }
 
@@ -384,19 +385,26 @@ func (c *channel) advance(key string, l *line) {
 // failed: a message was not processed. It comes again later, or goes to the dead letters.
 func (c *channel) failed(offset uint64, why string, now time.Time) {
 	h := c.drop(offset)
-	c.failures[offset]++
+	n := c.failures[offset] + 1
 	c.dirty = true
-	n := c.failures[offset]
+	if offset >= c.position { // else it is not given again, and nobody would forget it
+		c.failures[offset] = n
+	}
 	if n >= c.set.MaxAttempts && !isDead(c.t.id) && offset >= c.t.tail.First {
 		c.dying[offset] = h.key
 		c.t.bury(c, offset, n, why)
 		return
 	}
-	wait := c.set.BackoffMax.AsDuration()
-	if n < 32 {
-		wait = min(wait, c.set.BackoffMin.AsDuration()<<(n-1))
+	c.back(offset, h.key, now.Add(backoff(c.set, n)))
+}
+
+// backoff is how long a message waits that has failed n times.
+func backoff(set *pb.ChannelSettings, n uint32) time.Duration {
+	least, most := set.BackoffMin.AsDuration(), set.BackoffMax.AsDuration()
+	if n > 62 || least > most>>(n-1) { // so that the product fits
+		return most
 	}
-	c.back(offset, h.key, now.Add(wait))
+	return least << (n - 1)
 }
 
 // back has a message given again; at zero: at once.

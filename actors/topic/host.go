@@ -51,6 +51,8 @@ const (
 	maxQueueBytes = 8 << 20
 	// maxPublish bounds one publication, in bytes as stored.
 	maxPublish = 300 << 10
+	// letterRoom is what a dead letter, or a message that is replayed, may have more, in bytes: where it comes from and why.
+	letterRoom = 8 << 10
 	// idleAfter is when a topic that nobody uses leaves memory.
 	idleAfter = 5 * time.Minute
 	// sweepEvery is how often topics that nobody uses are looked at for messages that are too old.
@@ -178,6 +180,9 @@ func (h *Host) pass(id string, own *cluster.Ownership, r *request) error {
 		return fmt.Errorf("this node is stopping: %w", cluster.ErrUnavailable)
 	}
 	t := h.topics[id]
+	if t != nil && t.own.Since < own.Since {
+		t.end(true) // it was woken for an ownership that had just ended
+	}
 	if t != nil && (t.leaving || t.own.Since != own.Since) {
 		// Its last life is about to end; whoever calls comes again.
 		return fmt.Errorf("it is moving: %w", cluster.ErrOverloaded)

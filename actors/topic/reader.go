@@ -122,6 +122,9 @@ func (t *topic) channel(name string, set *pb.ChannelSettings, start *pb.TopicPos
 // read has a reader wait for messages.
 func (t *topic) read(r *request, m *actorv1.TopicRead) error {
 	c := t.channels[m.Channel]
+	if c == nil && m.Life == t.life {
+		return fmt.Errorf("channel %s: %w", m.Channel, ErrNoChannel) // it was deleted while its reader was between two calls
+	}
 	if !m.Resume && (c == nil || m.Life != t.life || c.readers[m.Reader] == nil) {
 		r.answer(&actorv1.TopicReadAnswer{Life: t.life, Resume: true})
 		return nil

@@ -105,6 +105,13 @@ func (t *topic) load() error {
 	if err := t.loadKnown(); err != nil {
 		return err
 	}
+	first, err := t.fetch(t.tail.First, 1, 1)
+	if err != nil {
+		return err
+	}
+	if len(first) > 0 {
+		t.oldest = first[0].PublishTime.AsTime().UnixMilli()
+	}
 	now := time.Now()
 	for rec, err := range t.h.o.Store.Scan(TableChannels, t.id+"\x00", "") {
 		if err != nil {
@@ -165,8 +172,12 @@ func (t *topic) refresh() error {
 // publish takes messages.
 func (t *topic) publish(r *request, m *pb.PublishRequest) error {
 	size := proto.Size(m) + 32*len(m.Messages)
-	if stored := t.stored(m, size); stored > maxPublish {
-		return fmt.Errorf("%d bytes, %d are allowed: %w", stored, maxPublish, ErrTooLarge)
+	allowed := maxPublish
+	if len(m.Messages) == 1 && (isDead(t.id) || m.Messages[0].Headers[HeaderOnly] != "") {
+		allowed += letterRoom
+	}
+	if stored := t.stored(m, size); stored > allowed {
+		return fmt.Errorf("%d bytes, %d are allowed: %w", stored, allowed, ErrTooLarge)
 	}
 	if t.held+int64(size) > maxQueueBytes || len(t.pending) >= maxQueue {
 		return fmt.Errorf("%d publications wait: %w", len(t.pending), cluster.ErrOverloaded)
@@ -435,7 +446,7 @@ func (t *topic) committed(f *flight) {
 		done(nil)
 	}
 	if t.conf != nil && t.conf.Deleting {
-		t.conf, t.channels = nil, map[string]*channel{}
+		t.conf = nil
 		t.die(fmt.Errorf("topic %s: %w", t.id, ErrNotFound))
 	}
 }

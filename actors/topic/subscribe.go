@@ -189,7 +189,7 @@ func (s *subscription) send(ctx context.Context, m *pb.SubscribeResponse, send f
 func (s *subscription) poll(ctx context.Context, out chan<- *pb.SubscribeResponse) error {
 	var batch *pb.SubscribeResponse
 	answers := make(chan polled, 4)
-	number, asked, flying := 0, 0, false
+	number, asked, flying, resumes := 0, 0, false, false
 	s.answered, s.resume = time.Now(), true
 	first := true
 	pause := time.NewTimer(0)
@@ -204,7 +204,7 @@ func (s *subscription) poll(ctx context.Context, out chan<- *pb.SubscribeRespons
 				room = s.room
 			}
 			asked, flying = room, true
-			s.ask(ctx, number, room, answers)
+			resumes = s.ask(ctx, number, room, answers)
 		}
 		var to chan<- *pb.SubscribeResponse
 		if batch != nil {
@@ -217,7 +217,7 @@ func (s *subscription) poll(ctx context.Context, out chan<- *pb.SubscribeRespons
 			paused = false
 		case to <- batch:
 			batch = nil
-			if asked == 0 {
+			if asked == 0 && !resumes {
 				flying, paused = false, false // asked again, for messages; the call that waits is answered then
 			}
 		case p := <-answers:
@@ -247,8 +247,8 @@ func (s *subscription) poll(ctx context.Context, out chan<- *pb.SubscribeRespons
 	}
 }
 
-// ask sends one call.
-func (s *subscription) ask(ctx context.Context, number, room int, answers chan<- polled) {
+// ask sends one call, and says whether it tells what the reader holds: such a one has to be heard.
+func (s *subscription) ask(ctx context.Context, number, room int, answers chan<- polled) (resumes bool) {
 	s.mu.Lock()
 	m := &actorv1.TopicRead{Channel: s.req.Channel, Reader: s.reader, Life: s.life, Room: uint32(room), Wait: uint32(readerWait.Milliseconds()),
 		Settings: s.req.Settings, Start: s.req.Start, After: s.after, Number: uint64(number)}
@@ -267,6 +267,7 @@ func (s *subscription) ask(ctx context.Context, number, room int, answers chan<-
 		case <-ctx.Done():
 		}
 	})
+	return m.Resume
 }
 
 // take reads an answer. wait says that the next call shall come later.
