@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -77,7 +76,7 @@ func (r *Registry) draftNewTwin(ctx context.Context, d *draft, t *pb.Twin, class
 	if err := r.checkTwinQuota(a.project, *a.twins); err != nil {
 		return err
 	}
-	now := timestamppb.Now()
+	now := r.e.timestamp()
 	t.CreateTime, t.UpdateTime = now, now
 	at := place{class, class.SlotOf(t.Id), storage.Guard{Table: tablePlace, Key: t.Id}}
 	made, txn, err := r.creation(ctx, t, at)

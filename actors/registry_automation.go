@@ -369,7 +369,7 @@ func (r *Registry) deleteUnit(ctx context.Context, kind string, table storage.Ta
 		return fmt.Errorf("%s %s: %w", kind, id, ErrNotFound)
 	}
 	_, err = r.store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{{Table: table, Key: id, Revision: rec.Revision}},
-		Writes: append(r.born(kind, id), storage.Write{Table: table, Key: id})})
+		Writes: append(r.e.automation.Buried(kind, id), storage.Write{Table: table, Key: id})})
 	return deleteError(kind, id, err)
 }
 

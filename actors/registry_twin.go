@@ -16,7 +16,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/structpb"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 const (
@@ -261,7 +260,7 @@ func (r *Registry) CreateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 	}
 	t = proto.Clone(t).(*pb.Twin)
 	t.Id = id
-	now := timestamppb.Now()
+	now := r.e.timestamp()
 	t.CreateTime, t.UpdateTime = now, now
 	class, err := r.class(ctx, t)
 	if err != nil {
@@ -408,7 +407,7 @@ func (r *Registry) UpdateTwin(ctx context.Context, t *pb.Twin) (*pb.Twin, error)
 func (r *Registry) replacement(ctx context.Context, t, old *pb.Twin, at place, class cluster.Class) (*pb.Twin, *storage.Txn, error) {
 	id := old.Id
 	now := proto.Clone(t).(*pb.Twin)
-	now.Id, now.CreateTime, now.UpdateTime = id, old.CreateTime, timestamppb.Now()
+	now.Id, now.CreateTime, now.UpdateTime = id, old.CreateTime, r.e.timestamp()
 	p, err := r.prepare(ctx, now, old, at)
 	if err != nil {
 		return nil, nil, err

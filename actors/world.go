@@ -41,6 +41,15 @@ func (w *world) View(id string) (*expr.Twin, bool) {
 	return &v, true
 }
 
+// Made implements automation.World.
+func (w *world) Made(id string) int64 {
+	t, err := w.e.readTwin(id)
+	if err != nil || t == nil {
+		return 0
+	}
+	return max(t.CreateTime.AsTime().UnixMilli(), 1)
+}
+
 // Targets implements automation.World.
 func (w *world) Targets(project string, to *pb.Targets, subject string) ([]string, error) {
 	switch {

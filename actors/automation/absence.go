@@ -49,6 +49,8 @@ func (r *rule) absence(t *turn, a *pb.AbsentTrigger, id string, since int64) int
 	if !ok || v.Config.Stopped {
 		return t.ms + 60_000
 	}
+	made := max(v.Config.CreateTime.AsTime().UnixMilli(), 1)
+	r.renew(t, id, made)
 	seen := seenOf(v, a.Property)
 	m := r.instances[id]
 	if m.GetAbsent() {
@@ -59,7 +61,7 @@ func (r *rule) absence(t *turn, a *pb.AbsentTrigger, id string, since int64) int
 		}
 		return t.ms + min(max(since/4, 1000), 10_000)
 	}
-	from := r.heardAt(t, seen)
+	from := max(r.heardAt(t, seen), r.madeAt(t, made))
 	if t.ms-from < since {
 		return from + since
 	}
@@ -111,8 +113,8 @@ func (r *rule) inquire(t *turn, id, property string, since int64) {
 
 // told: a twin has said when it spoke last.
 func (r *rule) told(t *turn, id, property string, since int64, at time.Time, err error) {
-	seen := r.heardAt(t, at.UnixMilli())
 	m := r.instance(id)
+	seen := max(r.heardAt(t, at.UnixMilli()), r.madeAt(t, m.Made))
 	if err != nil || r.off() != "" || m.Absent || t.ms-seen < since {
 		return
 	}

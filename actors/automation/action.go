@@ -124,6 +124,9 @@ func (r *runner) clear(ctx context.Context, x *pb.ClearAction) outcome {
 // key is by what a target knows that a step was done before.
 func (r *runner) key(step int, target string) string {
 	key := fmt.Sprintf("%s#%d.%d", r.u.address, r.run.Number, step)
+	if r.born > 0 {
+		key = fmt.Sprintf("%s~%d#%d.%d", r.u.address, r.born, r.run.Number, step)
+	}
 	if target != "" {
 		key += "@" + target
 	}

@@ -16,8 +16,9 @@ import (
 
 // settle commits what the turn changed, answers, and has runs begin.
 func (u *unit) settle(t *turn) {
+	var err error
 	if !u.known {
-		u.removed(t)
+		err = u.removed(t)
 	} else if want := u.wake(t); want != u.rec.Wake {
 		if u.rec.Wake != 0 {
 			t.write(u.h.o.WakeTable, u.h.o.WakeKey(u.slot, u.address, u.rec.Wake), nil)
@@ -27,8 +28,7 @@ func (u *unit) settle(t *turn) {
 		}
 		u.rec.Wake, t.dirty = want, true
 	}
-	var err error
-	if t.dirty {
+	if err == nil && t.dirty {
 		err = u.commit(t)
 	}
 	for _, f := range t.after {
@@ -54,26 +54,51 @@ func (u *unit) settle(t *turn) {
 	}
 }
 
-// removed adds the writes that remove all that is stored of a unit without configuration.
-func (u *unit) removed(t *turn) {
+// removed removes all that is stored of a unit without configuration, with the turn what tells of the unit itself.
+func (u *unit) removed(t *turn) error {
 	if u.rec.Wake != 0 {
 		t.write(u.h.o.WakeTable, u.h.o.WakeKey(u.slot, u.address, u.rec.Wake), nil)
 	}
+	if u.value == nil {
+		return nil // what was left went as this life began
+	}
+	t.dirty = true
+	return u.purge()
+}
+
+// purge removes the runs and the states of a rule's subjects, of which there may be as many as there are twins.
+func (u *unit) purge() error {
 	for _, table := range []storage.Table{TableRuns, TableInstances} {
-		for rec, err := range u.h.o.Store.Scan(table, u.address+"\x00", "") {
-			if err != nil || len(t.w) > 2000 {
+		for {
+			txn := &storage.Txn{Guards: u.guards()}
+			for rec, err := range u.h.o.Store.Scan(table, u.address+"\x00", "") {
+				if err != nil {
+					return fmt.Errorf("%s: remove what it left: %w", u.address, err)
+				}
+				txn.Writes = append(txn.Writes, storage.Write{Table: table, Key: rec.Key, Quiet: true})
+				if len(txn.Writes) == purgeBatch {
+					break
+				}
+			}
+			if len(txn.Writes) == 0 {
 				break
 			}
-			t.write(table, rec.Key, nil)
+			if err := u.offer(txn, func() bool { return false }); err != nil {
+				return err
+			}
 		}
 	}
-	t.dirty = t.dirty || u.value != nil
+	return nil
+}
+
+// guards let through what the unit's owner writes as long as its record is as this life knows it.
+func (u *unit) guards() []storage.Guard {
+	return []storage.Guard{{Table: storage.Table(u.own.Table), Key: u.own.Key, Equal: u.own.Value}, {Table: TableUnits, Key: u.address, Equal: u.value}}
 }
 
 // commit makes what the turn changed the unit's state. It waits for room, and finds out what became of a transaction of unknown outcome.
 func (u *unit) commit(t *turn) error {
-	txn := &storage.Txn{Guards: []storage.Guard{{Table: storage.Table(u.own.Table), Key: u.own.Key, Equal: u.own.Value},
-		{Table: TableUnits, Key: u.address, Equal: u.value}}, Writes: t.w}
+	txn := &storage.Txn{Guards: u.guards(), Writes: t.w}
 	var value []byte
 	if u.known {
 		u.rec.Commits++
@@ -136,6 +161,8 @@ func (u *unit) die(err error) {
 	}
 	if u.dead = err; err == nil {
 		u.dead = ErrNotFound
+	} else if g := (*storage.GuardError)(nil); errors.As(err, &g) && g.Table == TableUnits {
+		u.again = true // it was deleted, and is made again perhaps
 	} else if !errors.Is(err, cluster.ErrNotOwner) {
 		u.h.o.Logger.Warn("a unit begins anew", "unit", u.address, "err", err)
 		// Its timer goes on with its next life.

@@ -119,10 +119,11 @@ func (r *rule) count(t *turn, sc *scope, subject string, holds bool) bool {
 	}
 	n := 0
 	for id, x := range r.instances {
-		if x.Holds && id != "" {
-			if _, there := r.u.h.o.World.View(id); there {
-				n++
-			}
+		if !x.Holds || id == "" {
+			continue
+		}
+		if made := r.u.h.o.World.Made(id); made > 0 && (x.Made == made || x.Made == 0) {
+			n++
 		}
 	}
 	sc.count = n

@@ -48,6 +48,8 @@ const (
 	maxRunning = 512
 	// idleAfter is when a unit that nobody needs leaves memory.
 	idleAfter = time.Minute
+	// purgeBatch is how many records of what a deleted unit left go in one transaction.
+	purgeBatch = 1000
 	// releaseWithin is what a unit that leaves gets for the step that it is at.
 	releaseWithin = 5 * time.Second
 )
@@ -160,6 +162,11 @@ const FirstWake = 1
 func (h *Host) Born(kind, id string) storage.Write {
 	a := Address(kind, id)
 	return storage.Write{Table: h.o.WakeTable, Key: h.o.WakeKey(SlotOf(a), a, FirstWake), Value: []byte{1}, Quiet: true}
+}
+
+// Buried are the writes that go with the removal of a unit's configuration: one of the same id that comes after it begins from nothing.
+func (h *Host) Buried(kind, id string) []storage.Write {
+	return []storage.Write{h.Born(kind, id), {Table: TableUnits, Key: Address(kind, id), Quiet: true}}
 }
 
 // Handle takes a call for a unit of a slot that this node owns. It does not block; done is called exactly once.

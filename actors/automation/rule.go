@@ -69,7 +69,7 @@ func (r *rule) configure(t *turn) (bool, error) {
 	if err := proto.Unmarshal(rec.Value, r.conf); err != nil {
 		return false, fmt.Errorf("record of rule %s: %w", r.u.id, err)
 	}
-	if err := r.load(); err != nil {
+	if err := r.load(t); err != nil {
 		return false, err
 	}
 	r.arrange()
@@ -104,7 +104,7 @@ func (r *rule) arrange() {
 	}
 }
 
-func (r *rule) load() error {
+func (r *rule) load(t *turn) error {
 	if r.loaded {
 		return nil
 	}
@@ -120,6 +120,9 @@ func (r *rule) load() error {
 		r.instances[rec.Key[len(prefix):]] = m
 		r.mind(rec.Key[len(prefix):])
 	}
+	for subject := range r.instances {
+		r.look(t, subject)
+	}
 	r.loaded = true
 	return nil
 }
@@ -128,10 +131,40 @@ func (r *rule) load() error {
 func (r *rule) instance(subject string) *actorv1.Instance {
 	m := r.instances[subject]
 	if m == nil {
-		m = &actorv1.Instance{}
+		m = &actorv1.Instance{Made: r.u.h.o.World.Made(subject)}
 		r.instances[subject] = m
 	}
 	return m
+}
+
+// renew forgets what is kept of an earlier twin of a subject's id. made is when the one that is there was made; 0: there is none.
+func (r *rule) renew(t *turn, subject string, made int64) {
+	switch m := r.instances[subject]; {
+	case m == nil || made == 0:
+	case m.Made == 0:
+		m.Made = made // written with the next change
+	case m.Made != made:
+		r.forget(t, subject)
+	}
+}
+
+// look forgets what is kept of a twin that is gone, or an earlier one.
+func (r *rule) look(t *turn, subject string) {
+	if subject == "" {
+		return
+	}
+	made := r.u.h.o.World.Made(subject)
+	if r.renew(t, subject, made); made == 0 {
+		r.forget(t, subject)
+	}
+}
+
+// forget removes what is kept of a subject.
+func (r *rule) forget(t *turn, subject string) {
+	delete(r.instances, subject)
+	delete(r.timed, subject)
+	delete(r.last, subject)
+	t.write(TableInstances, r.u.address+"\x00"+subject, nil)
 }
 
 // mind notes whether something of a subject is due by time: of ten thousand few are.
@@ -146,12 +179,13 @@ func (r *rule) mind(subject string) {
 // put has a subject's state written.
 func (r *rule) put(t *turn, subject string) {
 	r.mind(subject)
-	value, err := proto.Marshal(r.instances[subject])
+	m := r.instances[subject]
+	value, err := proto.Marshal(m)
 	if err != nil {
 		r.u.h.o.Logger.Error("rule", "id", r.u.id, "err", err)
 		return
 	}
-	if len(value) == 0 {
+	if proto.Equal(m, &actorv1.Instance{Made: m.GetMade()}) {
 		value = nil
 		delete(r.instances, subject)
 	}
@@ -196,6 +230,7 @@ func (r *rule) hear(t *turn, n *actorv1.UnitNotice) {
 	if why := r.off(); why != "" {
 		return
 	}
+	r.renew(t, s.Twin, r.u.h.o.World.Made(s.Twin)) // the last words of a twin that is gone count as what it said before
 	m := r.instance(s.Twin)
 	if n.Id != "" {
 		if n.Id <= m.Seen {

@@ -101,12 +101,12 @@ func (u *unit) begin(run *pb.Run, started bool) {
 	u.under[run.Number] = true
 	u.running.Add(1)
 	u.h.wg.Add(1)
-	actions, priority, shared := u.logic.actions(run), u.priority(), u.shared()
+	actions, priority, shared, born := u.logic.actions(run), u.priority(), u.shared(), u.rec.Born
 	go func() {
 		defer u.h.wg.Done()
 		select {
 		case u.h.runs <- struct{}{}:
-			r := &runner{u: u, run: run, leaves: flatten(actions), priority: priority, shared: shared, started: started}
+			r := &runner{u: u, run: run, leaves: flatten(actions), priority: priority, shared: shared, started: started, born: born}
 			set := u.h.o.Stepped()
 			until, err := r.carry()
 			<-u.h.runs
@@ -167,6 +167,8 @@ type runner struct {
 	shared bool
 	// started: the first steps are, by what decided the run.
 	started bool
+	// born is the unit's: see actorv1.Unit.
+	born uint64
 }
 
 // carry does the steps that are not done. until is not 0 where the run waits for longer.
@@ -388,7 +390,8 @@ func (r *runner) save(end bool) error {
 	}
 	u := r.u
 	return u.offer(&storage.Txn{Guards: []storage.Guard{{Table: storage.Table(u.own.Table), Key: u.own.Key, Equal: u.own.Value}},
-		Writes: []storage.Write{{Table: TableRuns, Key: runKey(u.address, r.run.Number), Value: value, Quiet: true}}}, func() bool { return true })
+		Writes: []storage.Write{{Table: TableRuns, Key: runKey(u.address, r.run.Number), Value: value, Quiet: true}}},
+		func() bool { return false }) // who is not let through is the owner no more: what follows is not his to do
 }
 
 // runsOf reads the runs of a unit, newest first.

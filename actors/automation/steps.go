@@ -120,6 +120,14 @@ func (r *rule) heardAt(t *turn, seen int64) int64 {
 	return max(seen, r.u.rec.Last) // before the rule there was nobody to wait
 }
 
+// madeAt is when a twin counts as made: who waits for it waits from then on. In a rehearsal it was there always.
+func (r *rule) madeAt(t *turn, made int64) int64 {
+	if r.replay {
+		return 0
+	}
+	return r.heardAt(t, made)
+}
+
 // widest is the longest time between the next firings of a plan after one.
 func (s *schedule) widest(after int64) (ms int64) {
 	at := time.UnixMilli(after)

@@ -56,6 +56,10 @@ func (r *rule) tick(t *turn) {
 		return
 	}
 	for _, subject := range slices.Sorted(maps.Keys(r.timed)) {
+		if m := r.instances[subject]; m == nil || !due(m, t.ms) {
+			continue
+		}
+		r.look(t, subject)
 		if m := r.instances[subject]; m != nil {
 			r.tickOne(t, subject, m)
 		}
@@ -107,6 +111,12 @@ func (r *rule) lookAtNodes(t *turn) {
 
 // has says whether the rule has such a trigger.
 func (r *rule) has(is func(*pb.Trigger) bool) bool { return slices.ContainsFunc(r.conf.When, is) }
+
+// due says whether something of a subject is.
+func due(m *actorv1.Instance, now int64) bool {
+	by := func(at int64) bool { return at > 0 && at <= now }
+	return by(m.Settle) || by(m.Until) || by(m.Repeat)
+}
 
 // tickOne does what is due for a subject.
 func (r *rule) tickOne(t *turn, subject string, m *actorv1.Instance) {

@@ -111,6 +111,9 @@ func (u *unit) prepare(t *turn) error {
 			if err := proto.Unmarshal(rec.Value, u.rec); err != nil {
 				return fmt.Errorf("record of %s: %w", u.address, err)
 			}
+		} else if err := u.purge(); err != nil { // what an earlier unit of this address left
+			u.rec = nil
+			return err
 		}
 	}
 	// What this node has applied counts, told of or not: a message may come of what was configured a moment ago.
@@ -125,7 +128,9 @@ func (u *unit) prepare(t *turn) error {
 	if u.version = version; ok && u.known && rec.Revision == u.configured {
 		return nil
 	}
-	u.configured = rec.Revision
+	if u.configured = rec.Revision; u.value == nil {
+		u.rec.Born = rec.Revision
+	}
 	u.known, err = u.logic.configure(t)
 	return err
 }

@@ -73,6 +73,7 @@ type unit struct {
 	value []byte // of rec as it is stored; nil: not yet
 	logic logic
 	dead  error
+	again bool // its next life begins at once
 	known bool // there is a configuration
 	// configured is its revision, as of when its table had version.
 	configured, version uint64
@@ -188,6 +189,9 @@ func (u *unit) run() {
 				u.stop()
 				u.h.forget(u)
 				close(u.ended)
+				if u.again {
+					u.h.Wake(u.address, FirstWake)
+				}
 			}
 			return
 		}

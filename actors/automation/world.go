@@ -13,8 +13,9 @@ import (
 // World is what rules read and actions act on. Its methods are safe for concurrent use. Reads are of this node's store and do not block
 // for long; what acts may block until ctx ends. by is on whose behalf: the names of rules that led to it, the last one first.
 type World interface {
-	// View gives a twin as committed; false: there is none.
+	// View gives a twin as committed; false: there is none. Made is when it was made, in milliseconds since 1970; 0: there is none.
 	View(id string) (*expr.Twin, bool)
+	Made(id string) int64
 	// Targets gives the ids of the twins that an action is for; subject is the twin that its firing is about, or "".
 	Targets(project string, to *pb.Targets, subject string) ([]string, error)
 	// Selected gives the ids of the twins of a selection; Matches says whether one is among them.

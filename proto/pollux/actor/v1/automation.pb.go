@@ -66,7 +66,10 @@ type Unit struct {
 	// Of a rule: up to where its clock went before it was set back. What a twin said by then it said before.
 	SteppedFrom int64 `protobuf:"varint,25,opt,name=stepped_from,json=steppedFrom,proto3" json:"stepped_from,omitempty"`
 	// Of an alarm: how far its clock was set since it was raised.
-	Shifted       int64 `protobuf:"varint,26,opt,name=shifted,proto3" json:"shifted,omitempty"`
+	Shifted int64 `protobuf:"varint,26,opt,name=shifted,proto3" json:"shifted,omitempty"`
+	// Revision of the configuration that it came to life with: tells its runs from those of an earlier unit of its address, which have the same numbers.
+	// 0: it is from before there was this.
+	Born          uint64 `protobuf:"varint,27,opt,name=born,proto3" json:"born,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -283,6 +286,13 @@ func (x *Unit) GetShifted() int64 {
 	return 0
 }
 
+func (x *Unit) GetBorn() uint64 {
+	if x != nil {
+		return x.Born
+	}
+	return 0
+}
+
 // Instance is a rule's state for a subject.
 type Instance struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -302,8 +312,10 @@ type Instance struct {
 	// What waits for settle or until: JSON of the trigger's message.
 	Pending []byte `protobuf:"bytes,9,opt,name=pending,proto3" json:"pending,omitempty"`
 	// Since when nothing came, for absent triggers; and that it was told.
-	Heard         int64 `protobuf:"varint,10,opt,name=heard,proto3" json:"heard,omitempty"`
-	Absent        bool  `protobuf:"varint,11,opt,name=absent,proto3" json:"absent,omitempty"`
+	Heard  int64 `protobuf:"varint,10,opt,name=heard,proto3" json:"heard,omitempty"`
+	Absent bool  `protobuf:"varint,11,opt,name=absent,proto3" json:"absent,omitempty"`
+	// When the twin was made, in milliseconds since 1970: another one of its id has nothing to do with this. 0: it is from before there was this.
+	Made          int64 `protobuf:"varint,12,opt,name=made,proto3" json:"made,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -413,6 +425,13 @@ func (x *Instance) GetAbsent() bool {
 		return x.Absent
 	}
 	return false
+}
+
+func (x *Instance) GetMade() int64 {
+	if x != nil {
+		return x.Made
+	}
+	return 0
 }
 
 // UnitQuery asks a unit for its state; with runs for its runs, with why for its evaluations.
@@ -662,7 +681,7 @@ var File_pollux_actor_v1_automation_proto protoreflect.FileDescriptor
 
 const file_pollux_actor_v1_automation_proto_rawDesc = "" +
 	"\n" +
-	" pollux/actor/v1/automation.proto\x12\x0fpollux.actor.v1\x1a\x1apollux/v1/automation.proto\"\xc1\x06\n" +
+	" pollux/actor/v1/automation.proto\x12\x0fpollux.actor.v1\x1a\x1apollux/v1/automation.proto\"\xd5\x06\n" +
 	"\x04Unit\x12\x12\n" +
 	"\x04wake\x18\x01 \x01(\x03R\x04wake\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x12\n" +
@@ -690,14 +709,15 @@ const file_pollux_actor_v1_automation_proto_rawDesc = "" +
 	"\x05clock\x18\x17 \x01(\x04R\x05clock\x12\x18\n" +
 	"\astepped\x18\x18 \x01(\x03R\astepped\x12!\n" +
 	"\fstepped_from\x18\x19 \x01(\x03R\vsteppedFrom\x12\x18\n" +
-	"\ashifted\x18\x1a \x01(\x03R\ashifted\x1a8\n" +
+	"\ashifted\x18\x1a \x01(\x03R\ashifted\x12\x12\n" +
+	"\x04born\x18\x1b \x01(\x04R\x04born\x1a8\n" +
 	"\n" +
 	"NodesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
 	"\tReadEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x86\x02\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x9a\x02\n" +
 	"\bInstance\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\bR\x06active\x12\x14\n" +
 	"\x05since\x18\x02 \x01(\x03R\x05since\x12\x14\n" +
@@ -710,7 +730,8 @@ const file_pollux_actor_v1_automation_proto_rawDesc = "" +
 	"\apending\x18\t \x01(\fR\apending\x12\x14\n" +
 	"\x05heard\x18\n" +
 	" \x01(\x03R\x05heard\x12\x16\n" +
-	"\x06absent\x18\v \x01(\bR\x06absent\"K\n" +
+	"\x06absent\x18\v \x01(\bR\x06absent\x12\x12\n" +
+	"\x04made\x18\f \x01(\x03R\x04made\"K\n" +
 	"\tUnitQuery\x12\x12\n" +
 	"\x04runs\x18\x01 \x01(\bR\x04runs\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\bR\x03why\x12\x18\n" +
