@@ -187,10 +187,11 @@ func (h *Host) Drop(ctx context.Context, id string, revision uint64) error {
 
 // Ack settles messages, and returns when that is committed.
 func (h *Host) Ack(ctx context.Context, m *pb.AckRequest) (*pb.AckResponse, error) {
+	done := h.subs.settling(m)
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 500*time.Millisecond) {
 		r, err := ask[*pb.AckResponse](ctx, h, m.Topic, m)
 		if err == nil {
-			h.subs.settled(m)
+			done()
 			return r, nil
 		}
 		// Overloaded: its reader has yet to make itself known to a new owner.
@@ -275,14 +276,13 @@ type subscriptions struct {
 	byReader map[string]*subscription
 }
 
-// settled takes messages out of what the node says that its reader holds.
-func (s *subscriptions) settled(m *pb.AckRequest) {
+// settling gives what takes messages out of what the node says that its reader holds, once they are settled.
+func (s *subscriptions) settling(m *pb.AckRequest) (done func()) {
 	s.mu.Lock()
 	x := s.byReader[m.Reader]
 	s.mu.Unlock()
 	if x == nil {
-		return
+		return func() {}
 	}
-	x.forget(m.Offsets)
-	x.forget(m.Failed)
+	return x.settling(m)
 }

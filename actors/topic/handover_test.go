@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/VictoriaMetrics/metrics"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/actors/topic/topictest"
@@ -146,6 +147,44 @@ func TestReaderIsGone(t *testing.T) {
 	}
 	if s := x.settle(true, held.Message.Offset); s.Settled != 1 {
 		t.Errorf("what was held over the change: %v", s)
+	}
+}
+
+// TestRefusedAndBackBeforeTheAnswer: a reader that has a message again before it heard that its refusal is committed says to the next owner that it
+// holds it, and is not given it once more.
+func TestRefusedAndBackBeforeTheAnswer(t *testing.T) {
+	r := newRig(t)
+	a, b := r.host("n1"), r.host("n2")
+	r.give(a)
+	r.create(&pb.Topic{Id: "default/t"})
+	answers := make(chan func(), 1)
+	between := func(env *cluster.Envelope, done func(cluster.Reply)) bool {
+		if m, ok := env.Message.(*pb.AckRequest); !ok || len(m.Failed) == 0 {
+			return false
+		}
+		r.pass(env, func(reply cluster.Reply) { answers <- func() { done(reply) } })
+		return true
+	}
+	r.between.Store(&between)
+	x := subscribe(t, a, &pb.SubscribeRequest{Topic: "default/t", Channel: "work",
+		Settings: &pb.ChannelSettings{AckMode: pb.AckMode_ACK_MODE_BY_HAND, BackoffMin: durationpb.New(time.Millisecond)}})
+	publish(t, a, "default/t", message("", "1"))
+	at := x.next().Message.Offset
+	refused := make(chan struct{})
+	go func() {
+		defer close(refused)
+		x.settle(false, at)
+	}()
+	if d := x.next(); d.Message.Offset != at || d.Attempt != 2 {
+		t.Errorf("after its refusal %v", d)
+	}
+	(<-answers)()
+	<-refused
+	r.take(true)
+	r.give(b)
+	publish(t, b, "default/t", message("", "2"))
+	if got := x.text(); got != "2" {
+		t.Errorf("got %s, which it holds", got)
 	}
 }
 

@@ -25,7 +25,7 @@ func (h *Host) Subscribe(ctx context.Context, req *pb.SubscribeRequest, send fun
 
 // SubscribeAfter reads a channel as Subscribe does; one that there is not yet begins with what was committed after a revision of the store.
 func (h *Host) SubscribeAfter(ctx context.Context, req *pb.SubscribeRequest, revision uint64, send func(*pb.SubscribeResponse) error) error {
-	s := &subscription{h: h, req: req, after: revision, reader: h.o.Node + "-" + newName(), room: int(req.MaxInFlight), holds: map[uint64]struct{}{}}
+	s := &subscription{h: h, req: req, after: revision, reader: h.o.Node + "-" + newName(), room: int(req.MaxInFlight), holds: map[uint64]int{}}
 	if s.room == 0 {
 		s.room = defaultRoom
 	}
@@ -105,8 +105,8 @@ type subscription struct {
 	room   int
 
 	mu sync.Mutex
-	// holds are the messages that it was given and that were not settled through this node.
-	holds map[uint64]struct{}
+	// holds are the messages that it was given and that were not settled through this node, and which of its calls brought each.
+	holds map[uint64]int
 
 	life     uint64
 	resume   bool
@@ -126,6 +126,28 @@ func (s *subscription) forget(offsets []uint64) {
 	defer s.mu.Unlock()
 	for _, at := range offsets {
 		delete(s.holds, at)
+	}
+}
+
+// settling gives what becomes of what the reader holds when messages are settled: they are not held any more, but for those that were refused
+// and have come again before the answer.
+func (s *subscription) settling(m *pb.AckRequest) (done func()) {
+	held := map[uint64]int{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, offsets := range [][]uint64{m.Offsets, m.Failed} {
+		for _, at := range offsets {
+			held[at] = s.holds[at]
+		}
+	}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for at, by := range held {
+			if s.holds[at] == by {
+				delete(s.holds, at)
+			}
+		}
 	}
 }
 
@@ -303,17 +325,17 @@ func (s *subscription) take(p polled) (m *pb.SubscribeResponse, wait time.Durati
 		return nil, 0, nil
 	}
 	for _, d := range answer.Messages {
-		s.holds[d.Message.Offset] = struct{}{}
+		s.holds[d.Message.Offset] = p.number
 	}
 	return &pb.SubscribeResponse{Messages: answer.Messages}, 0, nil
 }
 
 // keep reduces what the reader holds to what the owner says.
 func (s *subscription) keep(holds []uint64) {
-	kept := make(map[uint64]struct{}, len(holds))
+	kept := make(map[uint64]int, len(holds))
 	for _, at := range holds {
-		if _, ok := s.holds[at]; ok {
-			kept[at] = struct{}{}
+		if by, ok := s.holds[at]; ok {
+			kept[at] = by
 		}
 	}
 	s.holds = kept
