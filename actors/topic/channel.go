@@ -83,9 +83,12 @@ type line struct {
 	queue []uint64
 }
 
+// retry is a message that comes again at a time, and not before its failure is committed: else its reader would have it again while what it said of it
+// may be lost, or be said once more.
 type retry struct {
 	offset uint64
 	at     time.Time
+	commit uint64
 }
 
 // offsets is a heap of offsets, the smallest first.
@@ -436,7 +439,7 @@ func (c *channel) back(offset uint64, key string, at time.Time) {
 		heap.Push(&c.ready, offset)
 		return
 	}
-	c.later = append(c.later, retry{offset, at})
+	c.later = append(c.later, retry{offset, at, c.t.nextCommit()})
 }
 
 // trimmed: messages before first are not kept any more.
@@ -489,10 +492,13 @@ func (c *channel) tick(now, next time.Time) time.Time {
 	}
 	kept := c.later[:0]
 	for _, r := range c.later {
-		if now.Before(r.at) {
+		switch {
+		case now.Before(r.at):
 			kept = append(kept, r)
 			next = earlier(next, r.at)
-		} else {
+		case c.t.tail.Commits < r.commit:
+			kept = append(kept, r)
+		default:
 			heap.Push(&c.ready, r.offset)
 		}
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/polluxhq/pollux/actors/topic/topictest"
 	"github.com/polluxhq/pollux/cluster"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/storage/storagetest"
 )
 
 // TestOwnerChanges: the topic goes from owner to owner, with and without a word, while messages are published and read. Each
@@ -185,6 +187,47 @@ func TestRefusedAndBackBeforeTheAnswer(t *testing.T) {
 	publish(t, b, "default/t", message("", "2"))
 	if got := x.text(); got != "2" {
 		t.Errorf("got %s, which it holds", got)
+	}
+}
+
+// gated is a proposer that takes nothing while its gate is closed.
+type gated struct {
+	storage.Proposer
+	gate sync.RWMutex
+}
+
+func (g *gated) Propose(entry []byte, done func(any, error)) {
+	go func() {
+		g.gate.RLock()
+		defer g.gate.RUnlock()
+		g.Proposer.Propose(entry, done)
+	}()
+}
+
+// TestRefusedComesAgainWhenCommitted: what a reader refused does not come again before its refusal is committed, however short its wait is.
+func TestRefusedComesAgainWhenCommitted(t *testing.T) {
+	var g *gated
+	r := newRig(t, storagetest.WithProposer(func(p storage.Proposer) storage.Proposer { g = &gated{Proposer: p}; return g }))
+	h := r.start()
+	r.create(&pb.Topic{Id: "default/t"})
+	x := subscribe(t, h, &pb.SubscribeRequest{Topic: "default/t", Channel: "work", Settings: &pb.ChannelSettings{BackoffMin: durationpb.New(time.Millisecond)}})
+	publish(t, h, "default/t", message("", "1"))
+	at := x.next().Message.Offset
+	g.gate.Lock()
+	refused := make(chan struct{})
+	go func() {
+		defer close(refused)
+		x.settle(false, at)
+	}()
+	until(t, "it is refused", func() bool { return channelOf(t, h, "default/t", "work").InFlight == 0 })
+	time.Sleep(50 * time.Millisecond) // longer than its wait: a defect would give it meanwhile
+	if len(x.got) > 0 {
+		t.Error("it came before its refusal was committed")
+	}
+	g.gate.Unlock()
+	<-refused
+	if d := x.next(); d.Attempt != 2 {
+		t.Errorf("it came again as %v", d)
 	}
 }
 

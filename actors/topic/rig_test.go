@@ -42,12 +42,12 @@ type rig struct {
 	since uint64
 }
 
-func newRig(t testing.TB) *rig {
+func newRig(t testing.TB, opts ...storagetest.Option) *rig {
 	t.Helper()
 	if t, ok := t.(*testing.T); ok {
 		t.Parallel()
 	}
-	return &rig{t: t, store: storagetest.OpenSingle(t, "data", vfs.NewMem())}
+	return &rig{t: t, store: storagetest.OpenSingle(t, "data", vfs.NewMem(), opts...)}
 }
 
 func (r *rig) host(name string) *topic.Host {

@@ -236,6 +236,15 @@ func (t *topic) save(now time.Time) {
 	}
 }
 
+// nextCommit is the number of the transaction that takes what is said now.
+func (t *topic) nextCommit() uint64 {
+	n := t.tail.Commits + 1
+	if t.flight != nil {
+		n = t.flight.tail.Commits + 1
+	}
+	return n
+}
+
 // build makes a transaction of what is known now; it changes nothing.
 func (t *topic) build(now time.Time) (*flight, error) {
 	f := &flight{tail: proto.Clone(t.tail).(*actorv1.TopicRecord), after: t.after, oldest: t.oldest}
