@@ -47,7 +47,7 @@ func (w *world) Made(id string) int64 {
 	if err != nil || t == nil {
 		return 0
 	}
-	return max(t.CreateTime.AsTime().UnixMilli(), 1)
+	return automation.MadeAt(t)
 }
 
 // Targets implements automation.World.

@@ -49,7 +49,7 @@ func (r *rule) absence(t *turn, a *pb.AbsentTrigger, id string, since int64) int
 	if !ok || v.Config.Stopped {
 		return t.ms + 60_000
 	}
-	made := max(v.Config.CreateTime.AsTime().UnixMilli(), 1)
+	made := MadeAt(v.Config)
 	r.renew(t, id, made)
 	seen := seenOf(v, a.Property)
 	m := r.instances[id]

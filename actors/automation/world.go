@@ -10,6 +10,9 @@ import (
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
+// MadeAt is when a twin was made, in milliseconds since 1970, and never 0.
+func MadeAt(t *pb.Twin) int64 { return max(t.CreateTime.AsTime().UnixMilli(), 1) }
+
 // World is what rules read and actions act on. Its methods are safe for concurrent use. Reads are of this node's store and do not block
 // for long; what acts may block until ctx ends. by is on whose behalf: the names of rules that led to it, the last one first.
 type World interface {
