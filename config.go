@@ -80,6 +80,8 @@ type Config struct {
 	// DriverCompiler is the command line of a program that compiles drivers in a process of its own (drivers.SandboxOptions);
 	// no setting: the program that runs the node gives its own. Empty: the node's process compiles.
 	DriverCompiler []string
+	// DiskReserve is what of the disk is kept for what cannot wait, in bytes (package disk); 0: nothing.
+	DiskReserve int64
 	// StoreCache is the store's block cache, in bytes.
 	StoreCache int64
 	// SinkFiles is the directory in which sinks keep files; empty: Data/sinks.
@@ -122,6 +124,7 @@ func DefaultConfig() Config {
 		MetricsInterval:   10 * time.Second,
 		RetentionInterval: 10 * time.Minute,
 		GuestMemory:       1 << 30,
+		DiskReserve:       512 << 20,
 		StoreCache:        64 << 20,
 		PassivateAfter:    2 * time.Minute,
 		ConnectRate:       200,
@@ -211,6 +214,8 @@ func Settings() []Setting {
 		span("metrics.interval", "how often the node's own metrics are recorded", func(c *Config) *time.Duration { return &c.MetricsInterval }),
 		span("retention.interval", "how often a node deletes what the projects' retention rules let go", func(c *Config) *time.Duration { return &c.RetentionInterval }),
 		size("driver.memory", "memory of all driver instances", func(c *Config) *int64 { return &c.GuestMemory }),
+		size("disk.reserve", "free room on the disk below which messages wait, so that commands and configuration go on; at most a tenth of the disk",
+			func(c *Config) *int64 { return &c.DiskReserve }),
 		size("store.cache", "block cache of the store", func(c *Config) *int64 { return &c.StoreCache }),
 		text("sinks.files", "DIR", "directory of the files of sinks; sinks below the node's data where it is not given", func(c *Config) *string { return &c.SinkFiles }),
 		span("twin.passivate-after", "how long an unused twin without connection stays in memory", func(c *Config) *time.Duration { return &c.PassivateAfter }),

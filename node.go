@@ -29,6 +29,7 @@ import (
 	"github.com/polluxhq/pollux/drivers/mqtt"
 	"github.com/polluxhq/pollux/rpc"
 	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/storage/disk"
 	"github.com/polluxhq/pollux/storage/history"
 	"github.com/polluxhq/pollux/storage/journal"
 )
@@ -75,6 +76,7 @@ type Node struct {
 	exporter exporter
 	feeder   feeder
 	journal  *journal.Journal
+	disk     *disk.Watch
 	curator  *curator
 	pusher   *history.Pusher
 	sandbox  *drivers.Sandbox
@@ -136,7 +138,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 // open starts the parts in the order in which they stand on each other.
 func (n *Node) open(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{
-		n.listen, n.listenPeers, n.openDir, n.openStore, n.openCredentials, n.openPeers, n.openGossip, n.openRaft, n.openHistory, n.openJournal, n.openActors,
+		n.listen, n.listenPeers, n.openDir, n.watchDisk, n.openStore, n.openCredentials, n.openPeers, n.openGossip, n.openRaft, n.openHistory, n.openJournal, n.openActors,
 		n.joinCluster, n.startActors, n.curate, n.keepHouse, n.openBroker, n.openDoor,
 	} {
 		if err := part(ctx); err != nil {
@@ -188,6 +190,16 @@ func (n *Node) listen(context.Context) error {
 		}
 		return nil
 	})
+	return nil
+}
+
+func (n *Node) watchDisk(context.Context) error {
+	w, err := disk.Open(disk.Options{Dir: n.conf.Data, Node: n.conf.Name, Reserve: n.conf.DiskReserve, Logger: n.log, Metrics: n.metrics})
+	if err != nil {
+		return err
+	}
+	n.disk = w
+	n.closeLater("disk", func(context.Context) error { w.Close(); return nil })
 	return nil
 }
 
@@ -304,7 +316,7 @@ func (n *Node) openActors(context.Context) error {
 		return err
 	}
 	e, err := actors.New(actors.Options{Store: n.store, Drivers: n.loadDriver,
-		Dialers: n.dialers(), HTTP: n.httpClient, Logger: n.log, Metrics: n.metrics, Node: n.self.id, ClusterID: n.clusterID,
+		Dialers: n.dialers(), HTTP: n.httpClient, Logger: n.log, Metrics: n.metrics, Node: n.self.id, ClusterID: n.clusterID, Full: n.disk.Low,
 		SinkFiles:   cmp.Or(n.conf.SinkFiles, filepath.Join(n.conf.Data, "sinks")),
 		IdleTimeout: n.conf.PassivateAfter, StartRate: n.conf.ConnectRate,
 		QuarantineAfter: n.conf.QuarantineAfter})

@@ -47,6 +47,9 @@ func (s status) Status(context.Context) (*pb.GetStatusResponse, error) {
 		FaultyTwins: uint64(e.Faulty), QuarantinedTwins: uint64(e.Quarantined), Drivers: drivers, StartTime: timestamppb.New(n.started), HistoryLag: n.feeder.Lag(),
 		CheckpointIntervalMs: uint32(e.CheckpointInterval.Milliseconds()), Addresses: n.addresses(), Refused: map[string]uint64{},
 	}
+	if text := n.disk.Warning(); text != "" {
+		out.DiskWarnings = []string{text}
+	}
 	waits := n.engine.Outbox()
 	out.OutboxMessages = uint64(waits.Messages)
 	for _, l := range waits.Still {
@@ -156,6 +159,7 @@ func (n *Node) figures(to *pb.Node) {
 	to.Addresses["peer"], to.Addresses["gossip"] = n.peerAddr, n.gossip.Address()
 	to.Actors = uint64(n.engine.Stats().Active)
 	to.MemoryBytes, to.GuestMemoryBytes, to.DiskBytes = mem.Sys-mem.HeapReleased, uint64(n.sandbox.GuestBytes()), diskUse(n.conf.Data)
+	to.DiskFreeBytes, to.DiskSizeBytes = n.disk.Room()
 	to.CpuShare, to.StartTime = cpuShare(time.Since(n.started)), timestamppb.New(n.started)
 	to.LeaseMs = max(0, n.cluster.LeaseLeft().Milliseconds())
 	to.Goroutines = uint32(runtime.NumGoroutine())

@@ -40,7 +40,7 @@ const (
 //
 // Several frames of a twin are on their way at a time. Each names the one before it as long as that one has no answer, and
 // the twin takes it only after that one: so none overtakes another that comes back, be it for want of room or because
-// the twin has moved.
+// the twin has moved. While this node takes nothing in (Options.Full) all wait.
 type backlog struct {
 	e     *Engine
 	link  uint64 // this life of this node
@@ -122,7 +122,7 @@ func (b *backlog) bring(l *late) {
 	}
 	l.part, l.line = p, q
 	f.Link, f.Sequence = b.link, b.seq.Add(1)
-	if q.waiting > 0 {
+	if q.waiting > 0 || b.e.o.Full() != nil {
 		fits := b.wait(q, l)
 		if fits {
 			q.frames = append(q.frames, l)
@@ -206,7 +206,11 @@ func (b *backlog) unwait(q *line, l *late) {
 
 func (b *backlog) refuse(l *late) {
 	b.e.stats.drop(dropBacklog)
-	l.done.taken(nil, fmt.Errorf("twin %s: %w", l.id, cluster.ErrOverloaded))
+	err := fmt.Errorf("twin %s: %w", l.id, cluster.ErrOverloaded)
+	if full := b.e.o.Full(); full != nil {
+		err = fmt.Errorf("%w: %w", full, err)
+	}
+	l.done.taken(nil, err)
 }
 
 // again takes a frame back that was not taken.
@@ -271,6 +275,9 @@ func (p *backlogPart) remove(l *late) bool {
 
 // next takes frames that may be offered: the first of those that wait. The caller has the lock.
 func (b *backlog) next(q *line, atMost int) (offers []*late) {
+	if b.e.o.Full() != nil {
+		return nil
+	}
 	window := min(atMost, lineWindow-(len(q.frames)-q.waiting))
 	for i, l := range q.frames {
 		if q.waiting == 0 || window <= 0 {

@@ -156,7 +156,7 @@ func New(o Options) (*Engine, error) {
 		return nil, err
 	}
 	e.automation = host
-	e.streams = topic.New(topic.Options{Store: o.Store, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics,
+	e.streams = topic.New(topic.Options{Store: o.Store, Node: o.Node, Full: o.Full, Logger: o.Logger, Metrics: o.Metrics,
 		Call:       func(env *cluster.Envelope, done func(cluster.Reply)) { e.cluster.Call(env, done) },
 		Owned:      func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Share: func(id string) uint64 { return e.registry.topicShare(id) }})

@@ -65,6 +65,9 @@ type Options struct {
 	Node string
 	// ClusterID is the cluster's: records that name another one came out of a backup.
 	ClusterID string
+	// Full says why this node takes nothing in that can wait, such as the messages of devices; nil: it takes all. It is asked for each
+	// message.
+	Full func() error
 	// SinkFiles is the directory in which sinks keep files; empty: they cannot here.
 	SinkFiles string
 
@@ -121,6 +124,9 @@ func (o *Options) check() error {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Full == nil {
+		o.Full = func() error { return nil }
 	}
 	if o.Metrics == nil {
 		o.Metrics = metrics.NewSet()

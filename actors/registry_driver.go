@@ -43,7 +43,7 @@ func (r *Registry) putDriver(ctx context.Context, m *drivers.Manifest, file []by
 		return nil, false, err
 	}
 	before, _ := r.e.catalog.resolve(m.Name)
-	if d.Digest, err = r.store.PutBlob(ctx, file); err != nil {
+	if d.Digest, err = r.putBlob(ctx, file); err != nil {
 		return nil, false, fmt.Errorf("put driver %s: %w", key, err)
 	}
 	err = r.commitDriver(ctx, d, stage)
@@ -62,6 +62,14 @@ func (r *Registry) putDriver(ctx context.Context, m *drivers.Manifest, file []by
 		return nil, false, fmt.Errorf("put driver %s: %w", key, err)
 	}
 	return d, true, nil
+}
+
+// putBlob keeps a file, where there is room for it.
+func (r *Registry) putBlob(ctx context.Context, file []byte) (digest string, err error) {
+	if err := r.e.o.Full(); err != nil {
+		return "", err
+	}
+	return r.store.PutBlob(ctx, file)
 }
 
 // describe makes a version's record of its manifest.

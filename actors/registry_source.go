@@ -54,7 +54,7 @@ func (r *Registry) SetDriverTests(ctx context.Context, name, version string, tes
 	if err != nil {
 		return nil, fmt.Errorf("keep tests of driver %s: %w", name, err)
 	}
-	digest, err := r.store.PutBlob(ctx, raw)
+	digest, err := r.putBlob(ctx, raw)
 	if err != nil {
 		return nil, fmt.Errorf("keep tests of driver %s: %w", name, err)
 	}

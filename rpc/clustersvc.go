@@ -47,6 +47,7 @@ func (c *clusterService) GetStatus(ctx context.Context, _ *connect.Request[pb.Ge
 		addStatus(res, a.value)
 	}
 	slices.Sort(res.Silent)
+	slices.Sort(res.DiskWarnings)
 	res.OutboxHeld = heldLanes(res.OutboxHeld, projectsOf(principalFrom(ctx)))
 	nodes, err := c.s.o.Cluster.Nodes(ctx)
 	if err != nil {
@@ -78,6 +79,7 @@ func addStatus(to, from *pb.GetStatusResponse) {
 	to.CheckpointIntervalMs = max(to.CheckpointIntervalMs, from.CheckpointIntervalMs)
 	to.OutboxMessages += from.OutboxMessages
 	to.OutboxHeld = append(to.OutboxHeld, from.OutboxHeld...)
+	to.DiskWarnings = append(to.DiskWarnings, from.DiskWarnings...)
 	for why, n := range from.Refused {
 		to.Refused[why] += n
 	}
@@ -173,6 +175,7 @@ func addFigures(to, from *pb.Node) {
 	to.Silence = ""
 	to.Version, to.Addresses, to.StartTime = from.Version, from.Addresses, from.StartTime
 	to.Actors, to.MemoryBytes, to.GuestMemoryBytes, to.DiskBytes = from.Actors, from.MemoryBytes, from.GuestMemoryBytes, from.DiskBytes
+	to.DiskFreeBytes, to.DiskSizeBytes = from.DiskFreeBytes, from.DiskSizeBytes
 	to.CpuShare, to.Goroutines, to.LeaseMs = from.CpuShare, from.Goroutines, from.LeaseMs
 	to.AppliedIndex, to.HistoryComplete = from.AppliedIndex, from.HistoryComplete
 	to.CertificateExpireTime = from.CertificateExpireTime

@@ -19,6 +19,7 @@ import (
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/storage/disk"
 	"github.com/polluxhq/pollux/storage/history"
 	"github.com/polluxhq/pollux/storage/journal"
 )
@@ -133,6 +134,9 @@ var meanings = []meaning{
 	{is: storage.ErrTooLarge, code: connect.CodeInvalidArgument, reason: "too_large"},
 	{is: storage.ErrNoSuchBlob, code: connect.CodeUnavailable, reason: "no_blob", hint: "the driver's file has not reached this node yet"},
 	{is: storage.ErrClosed, code: connect.CodeUnavailable, reason: "stopping", hint: "the node is stopping"},
+
+	{is: disk.ErrLow, code: connect.CodeResourceExhausted, reason: "disk_low", hint: "make room on the node's disk, or give it a larger one",
+		outcome: pb.Outcome_OUTCOME_REJECTED},
 
 	{is: cluster.ErrUnknown, code: connect.CodeUnknown, reason: "unknown",
 		hint: "read the twin's state before you repeat it", outcome: pb.Outcome_OUTCOME_UNKNOWN},

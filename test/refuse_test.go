@@ -216,12 +216,12 @@ const (
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	dir := harness.SmallDisk(t, "192m")
-	n := harness.Start(t, harness.Options{Dir: filepath.Join(dir, "data")})
+	n := harness.Start(t, harness.Options{Dir: filepath.Join(dir, "data"), Args: []string{"--disk-reserve", "0"}})
 	n.AddDriver("echo")
 	for d := range fullDevices {
 		createEcho(t, n, device(d), map[string]any{"topic": device(d)})
 	}
-	ballast := fill(t, dir)
+	ballast := fill(t, dir, 1<<20)
 	ended, code := n.Wait()
 	began := time.Now()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -280,15 +280,15 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// fill leaves a megabyte of a disk and returns the file that takes the rest.
-func fill(t *testing.T, dir string) string {
+// fill leaves so many bytes of a disk and returns the file that takes the rest.
+func fill(t *testing.T, dir string, leave int64) string {
 	t.Helper()
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err != nil {
 		t.Fatal(err)
 	}
 	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, int64(fs.Bavail)*int64(fs.Bsize)-1<<20), 0o600); err != nil {
+	if err := os.WriteFile(ballast, make([]byte, int64(fs.Bavail)*int64(fs.Bsize)-leave), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return ballast

@@ -68,6 +68,8 @@ type Options struct {
 	Owned func(cluster.Slot) *cluster.Ownership
 	// LeaseValid says whether this node may act now.
 	LeaseValid func() bool
+	// Full is optional: why nothing may be published now. Cheap.
+	Full func() error
 	// Share is optional: how many bytes a topic may hold beside its own limits. Cheap.
 	Share func(id string) uint64
 	// Gather is how long messages are gathered for a reader that has yet to settle others; 0: 10 ms.

@@ -179,6 +179,11 @@ func (t *topic) publish(r *request, m *pb.PublishRequest) error {
 	if stored := t.stored(m, size); stored > allowed {
 		return fmt.Errorf("%d bytes, %d are allowed: %w", stored, allowed, ErrTooLarge)
 	}
+	if full := t.h.o.Full; full != nil {
+		if err := full(); err != nil {
+			return fmt.Errorf("%w: %w", err, cluster.ErrOverloaded)
+		}
+	}
 	if t.held+int64(size) > maxQueueBytes || len(t.pending) >= maxQueue {
 		return fmt.Errorf("%d publications wait: %w", len(t.pending), cluster.ErrOverloaded)
 	}

@@ -56,17 +56,17 @@ Roles: the leader and the voters hold what is committed; non-voters follow. A no
 }
 
 func listNodes(w io.Writer, nodes []*pb.Node, now time.Time) {
-	row(w, "NAME", "STATE", "ROLE", "ZONE", "SLOTS", "ACTORS", "MEMORY", "DISK", "LEASE", "HEARD", "UP", "VERSION", "ID")
+	row(w, "NAME", "STATE", "ROLE", "ZONE", "SLOTS", "ACTORS", "MEMORY", "DISK", "FREE", "LEASE", "HEARD", "UP", "VERSION", "ID")
 	for _, n := range nodes {
 		slots := fmt.Sprint(n.Slots)
 		if n.SlotsTarget != n.Slots {
 			slots += fmt.Sprintf(" → %d", n.SlotsTarget)
 		}
 		if n.Silence != "" {
-			row(w, dash(n.Name), n.State, dash(n.Role), dash(zoneText(n)), slots, "–", "–", "–", "–", heard(n, now), "–", dash(n.Version), n.Id)
+			row(w, dash(n.Name), n.State, dash(n.Role), dash(zoneText(n)), slots, "–", "–", "–", "–", "–", heard(n, now), "–", dash(n.Version), n.Id)
 			continue
 		}
-		row(w, dash(n.Name), n.State, dash(n.Role), dash(zoneText(n)), slots, n.Actors, bytesText(n.MemoryBytes), bytesText(n.DiskBytes),
+		row(w, dash(n.Name), n.State, dash(n.Role), dash(zoneText(n)), slots, n.Actors, bytesText(n.MemoryBytes), bytesText(n.DiskBytes), roomText(n),
 			leaseText(n.LeaseMs), heard(n, now), strings.TrimSuffix(ago(n.StartTime, now), " ago"), dash(n.Version), n.Id)
 	}
 	for _, n := range nodes {
@@ -86,6 +86,14 @@ func zoneText(n *pb.Node) string {
 		return n.Site + "/" + n.AvailabilityZone
 	}
 	return n.AvailabilityZone
+}
+
+// roomText is what is free on the file system of a node's data; a node of an older version does not say.
+func roomText(n *pb.Node) string {
+	if n.DiskSizeBytes == 0 {
+		return "–"
+	}
+	return bytesText(n.DiskFreeBytes)
 }
 
 func leaseText(ms int64) string {

@@ -139,6 +139,7 @@ func TestStatusTable(t *testing.T) {
 		FailuresReason: "2 of 3 voters must answer, and 2 do; without an answer: gamma", Nodes: 3, NodesAlive: 2, Voters: 3, VotersAlive: 2, Quorum: 2,
 		SlotsMoving: 120, Silent: []string{"gamma"}, Revision: 77, Twins: 16, ActiveTwins: 16,
 		ConnectedTwins: 15, FaultyTwins: 1, Drivers: 2, StartTime: before(3 * time.Hour), HistoryLag: 12, CheckpointIntervalMs: 1000,
+		DiskWarnings:   []string{"node alpha has 300 MiB of disk left: what arrives waits until there is room"},
 		OutboxMessages: 31, OutboxHeld: []*pb.OutboxLane{{To: "default/orders", Node: "alpha", Messages: 30, Since: before(time.Minute), Error: "no\x1bowner"},
 			{To: "rule/default/frost", Node: "beta", Messages: 1, Since: before(8 * time.Second)}},
 		Addresses: map[string]string{"http": "127.0.0.1:8080", "mqtt": "127.0.0.1:1883"}, Refused: map[string]uint64{"topic": 3, "body": 0, "twins no_state": 1204}}
@@ -151,7 +152,7 @@ func TestStatusTable(t *testing.T) {
 func threeNodes() []*pb.Node {
 	return []*pb.Node{
 		{Id: "n1", Name: "alpha", State: "alive", Role: "voter", AvailabilityZone: "a", Site: "hq", Slots: 8000, SlotsTarget: 8120, Actors: 16,
-			MemoryBytes: 80 << 20, GuestMemoryBytes: 3 << 20, DiskBytes: 1 << 30, LeaseMs: 3100, StartTime: before(3 * time.Hour),
+			MemoryBytes: 80 << 20, GuestMemoryBytes: 3 << 20, DiskBytes: 1 << 30, DiskFreeBytes: 300 << 20, DiskSizeBytes: 20 << 30, LeaseMs: 3100, StartTime: before(3 * time.Hour),
 			RaftContactTime: before(100 * time.Millisecond), Version: "v0.1"},
 		{Id: "n2", Name: "beta\x1b[2J", State: "draining", Role: "leader", Slots: 8384, SlotsTarget: 8264, Actors: 9, MemoryBytes: 70 << 20,
 			DiskBytes: 1 << 29, StartTime: before(time.Minute), Version: "v0.1"},

@@ -61,6 +61,9 @@ func describeStatus(w io.Writer, s *pb.GetStatusResponse, nodes []*pb.Node, now 
 	for _, text := range s.QuotaWarnings {
 		row(w, "Quota", printable(text))
 	}
+	for _, text := range s.DiskWarnings {
+		row(w, "Disk", printable(text))
+	}
 	row(w, "Drivers", s.Drivers)
 	row(w, "Revision", s.Revision)
 	row(w, "Checkpoint every", time.Duration(s.CheckpointIntervalMs)*time.Millisecond)

@@ -113,7 +113,9 @@ type GetStatusResponse struct {
 	// What twins have said and topics, rules and logics have not yet taken; sum over the nodes that answer.
 	OutboxMessages uint64 `protobuf:"varint,31,opt,name=outbox_messages,json=outboxMessages,proto3" json:"outbox_messages,omitempty"`
 	// Destinations that stand still: no answer for 5 s, or an error. The longest first, at most 20.
-	OutboxHeld    []*OutboxLane `protobuf:"bytes,32,rep,name=outbox_held,json=outboxHeld,proto3" json:"outbox_held,omitempty"`
+	OutboxHeld []*OutboxLane `protobuf:"bytes,32,rep,name=outbox_held,json=outboxHeld,proto3" json:"outbox_held,omitempty"`
+	// Nodes whose disk has little room left, each a sentence.
+	DiskWarnings  []string `protobuf:"bytes,33,rep,name=disk_warnings,json=diskWarnings,proto3" json:"disk_warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -372,6 +374,13 @@ func (x *GetStatusResponse) GetOutboxHeld() []*OutboxLane {
 	return nil
 }
 
+func (x *GetStatusResponse) GetDiskWarnings() []string {
+	if x != nil {
+		return x.DiskWarnings
+	}
+	return nil
+}
+
 // OutboxLane is what waits on one node for one destination.
 type OutboxLane struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -501,8 +510,11 @@ type Node struct {
 	Silence string `protobuf:"bytes,25,opt,name=silence,proto3" json:"silence,omitempty"`
 	// When its certificate ends.
 	CertificateExpireTime *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=certificate_expire_time,json=certificateExpireTime,proto3" json:"certificate_expire_time,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	// What is free on the file system of its data, and what that has in all.
+	DiskFreeBytes uint64 `protobuf:"varint,27,opt,name=disk_free_bytes,json=diskFreeBytes,proto3" json:"disk_free_bytes,omitempty"`
+	DiskSizeBytes uint64 `protobuf:"varint,28,opt,name=disk_size_bytes,json=diskSizeBytes,proto3" json:"disk_size_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
@@ -715,6 +727,20 @@ func (x *Node) GetCertificateExpireTime() *timestamppb.Timestamp {
 		return x.CertificateExpireTime
 	}
 	return nil
+}
+
+func (x *Node) GetDiskFreeBytes() uint64 {
+	if x != nil {
+		return x.DiskFreeBytes
+	}
+	return 0
+}
+
+func (x *Node) GetDiskSizeBytes() uint64 {
+	if x != nil {
+		return x.DiskSizeBytes
+	}
+	return 0
 }
 
 type ListNodesRequest struct {
@@ -3396,7 +3422,7 @@ var File_pollux_v1_cluster_proto protoreflect.FileDescriptor
 const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\n" +
 	"\x17pollux/v1/cluster.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10GetStatusRequest\"\xa2\v\n" +
+	"\x10GetStatusRequest\"\xc7\v\n" +
 	"\x11GetStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x18\n" +
@@ -3436,7 +3462,8 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\x0equota_warnings\x18\x1e \x03(\tR\rquotaWarnings\x12'\n" +
 	"\x0foutbox_messages\x18\x1f \x01(\x04R\x0eoutboxMessages\x126\n" +
 	"\voutbox_held\x18  \x03(\v2\x15.pollux.v1.OutboxLaneR\n" +
-	"outboxHeld\x1a<\n" +
+	"outboxHeld\x12#\n" +
+	"\rdisk_warnings\x18! \x03(\tR\fdiskWarnings\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
@@ -3453,7 +3480,7 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\bmessages\x18\x03 \x01(\x04R\bmessages\x12\x14\n" +
 	"\x05bytes\x18\x04 \x01(\x04R\x05bytes\x120\n" +
 	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x14\n" +
-	"\x05error\x18\x06 \x01(\tR\x05error\"\xaf\b\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"\xff\b\n" +
 	"\x04Node\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12 \n" +
@@ -3485,7 +3512,9 @@ const file_pollux_v1_cluster_proto_rawDesc = "" +
 	"\rapplied_index\x18\x17 \x01(\x04R\fappliedIndex\x12)\n" +
 	"\x10history_complete\x18\x18 \x01(\bR\x0fhistoryComplete\x12\x18\n" +
 	"\asilence\x18\x19 \x01(\tR\asilence\x12R\n" +
-	"\x17certificate_expire_time\x18\x1a \x01(\v2\x1a.google.protobuf.TimestampR\x15certificateExpireTime\x1a<\n" +
+	"\x17certificate_expire_time\x18\x1a \x01(\v2\x1a.google.protobuf.TimestampR\x15certificateExpireTime\x12&\n" +
+	"\x0fdisk_free_bytes\x18\x1b \x01(\x04R\rdiskFreeBytes\x12&\n" +
+	"\x0fdisk_size_bytes\x18\x1c \x01(\x04R\rdiskSizeBytes\x1a<\n" +
 	"\x0eAddressesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a9\n" +

@@ -107,7 +107,10 @@ function Figures({ node }: { node: Node }) {
       </Fact>
       <Fact name="Lease">{lease > 0 ? `${(lease / 1000).toFixed(1)} s left` : <b className="bad">none</b>}</Fact>
       <Fact name="CPU">{Math.round(node.cpuShare * 100)} %</Fact>
-      <Fact name="Disk">{bytes(node.diskBytes)}</Fact>
+      <Fact name="Disk">
+        {bytes(node.diskBytes)}
+        {node.diskSizeBytes > 0n && <span title={`of ${bytes(node.diskSizeBytes)}`}>, {bytes(node.diskFreeBytes)} free</span>}
+      </Fact>
     </>
   );
 }

@@ -10,7 +10,7 @@ export interface Need {
 
 type Status = Pick<
   GetStatusResponse,
-  "faultyTwins" | "quarantinedTwins" | "nodes" | "nodesAlive" | "silent" | "unmetSelectors" | "quotaWarnings" | "outboxHeld" | "voters" | "votersAlive" | "quorum"
+  "faultyTwins" | "quarantinedTwins" | "nodes" | "nodesAlive" | "silent" | "unmetSelectors" | "quotaWarnings" | "diskWarnings" | "outboxHeld" | "voters" | "votersAlive" | "quorum"
 >;
 
 const are = (n: bigint | number, one: string, many: string) => `${count(n)} ${Number(n) === 1 ? one : many}`;
@@ -28,6 +28,7 @@ export function needs(status: Status, inboxEntries: bigint | number): Need[] {
   for (const [selector, n] of Object.entries(status.unmetSelectors)) {
     say(true, true, "/cluster", () => `${are(n, "twin has", "twins have")} no node to live on: none satisfies ${selector}`);
   }
+  for (const text of status.diskWarnings) say(true, true, "/cluster", () => text);
   for (const text of status.quotaWarnings) say(true, false, "/retention", () => text);
   say(status.outboxHeld.length > 0, false, "/notifiers", () => are(status.outboxHeld.length, "destination does not take what twins have said", "destinations do not take what twins have said"));
   say(status.silent.length > 0, false, "/cluster", () => `no figures from ${status.silent.join(", ")}`);
