@@ -192,3 +192,31 @@ func BenchmarkChange(b *testing.B) {
 		})
 	}
 }
+
+// A value that is far from all others, and goes again, takes nothing of them along.
+func TestSumsForgetWhatWasFarOff(t *testing.T) {
+	f, err := derive.Compile(`[sum(zone.twins().t), avg(zone.twins().t)]`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &expr.Input{Twin: &expr.Twin{Config: &pb.Twin{Id: "default/x"}}}
+	for _, far := range [][]float64{{1e17}, {-1e300}, {math.MaxFloat64, math.MaxFloat64}} {
+		s := derive.NewState(f)
+		ids := []string{"a", "b", "c", "d"}
+		s.Become(0, ids, func(string, string) (derive.Reading, bool) { return derive.Reading{}, false })
+		s.Become(1, ids, func(string, string) (derive.Reading, bool) { return derive.Reading{}, false })
+		s.Set("a", "t", number(20))
+		s.Set("b", "t", number(22))
+		for i, x := range far {
+			s.Set(ids[2+i], "t", number(x))
+		}
+		_, _ = s.Eval(in) // it is asked meanwhile, too
+		for i := range far {
+			s.Set(ids[2+i], "t", derive.Reading{})
+		}
+		v, err := s.Eval(in)
+		if got := string(v.AppendJSON(nil)); err != nil || got != "[42,21]" {
+			t.Errorf("after %v: %s, %v", far, got, err)
+		}
+	}
+}

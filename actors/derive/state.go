@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/polluxhq/pollux/actors/expr"
@@ -21,7 +22,7 @@ type Reading struct {
 }
 
 // State is a formula with what it is computed of. One goroutine at a time uses it. The cost of a change does not depend on how many twins
-// there are; only after the least or the greatest value went are the others looked at.
+// there are; only after the least or the greatest value went, or much more than is left of the sum, are the others looked at.
 type State struct {
 	Formula *Formula
 	sets    []*tally
@@ -35,6 +36,7 @@ type tally struct {
 	good     int                // readings that count
 	numbers  int
 	sum      float64
+	peak     float64 // the greatest that was in the sum since it was made anew
 	trues    int
 	least    float64
 	most     float64
@@ -43,8 +45,12 @@ type tally struct {
 	first    []string
 }
 
-// resum is after how many changes a sum is made anew: adding and subtracting loses digits.
-const resum = 1024
+// Adding and subtracting loses digits. So a sum is made anew after resum changes, and where what is left of it is less than cancelled of
+// what was in it.
+const (
+	resum     = 1024
+	cancelled = 1e-3
+)
 
 // NewState makes the state of a formula before its sets are known.
 func NewState(f *Formula) *State {
@@ -103,15 +109,22 @@ func (t *tally) set(id string, r Reading) bool {
 	if r.Good {
 		t.count(r, 1)
 	}
-	if t.changes++; t.changes >= resum {
+	t.changes++
+	return true
+}
+
+// total is the sum of the numbers.
+func (t *tally) total() float64 {
+	if x := math.Abs(t.sum); t.changes >= resum || !(x >= cancelled*t.peak) || math.IsInf(x, 0) {
 		t.changes, t.sum = 0, 0
 		for _, r := range t.readings {
 			if x, ok := number(r); ok {
 				t.sum += x
 			}
 		}
+		t.peak = math.Abs(t.sum)
 	}
-	return true
+	return t.sum
 }
 
 // number is a reading that is one; true and false are not.
@@ -134,9 +147,10 @@ func (t *tally) count(r Reading, by int) {
 	}
 	t.numbers += by
 	t.sum += float64(by) * x
+	t.peak = max(t.peak, math.Abs(x), math.Abs(t.sum))
 	switch {
 	case t.numbers == 0:
-		t.sum, t.stale = 0, false
+		t.sum, t.peak, t.stale = 0, 0, false
 	case by < 0:
 		t.stale = t.stale || x <= t.least || x >= t.most
 	case t.numbers == 1:
@@ -167,7 +181,7 @@ func (t *tally) value() (any, bool) {
 	}
 	switch t.Function {
 	case "sum":
-		return t.sum, true
+		return t.total(), true
 	case "count":
 		if t.Property == "" {
 			return float64(len(t.readings)), true
@@ -189,7 +203,7 @@ func (t *tally) value() (any, bool) {
 	case "max":
 		return t.most, true
 	}
-	return t.sum / float64(t.numbers), true
+	return t.total() / float64(t.numbers), true
 }
 
 // one is the good value of the twin whose id comes first.
