@@ -7,79 +7,112 @@ import (
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
-// circlesLocked stops the derivations of x that depend on themselves, and gives the twins whose circle may have been opened.
+// node is a derivation of a twin: what circles go through.
+type node struct {
+	x *derived
+	y *derivation
+}
+
+func (n node) String() string { return NameOf(n.x.id) + "." + n.y.property }
+
+// circlesLocked stops the derivations of x that depend on themselves, and gives the twins of others on the same circles that are not stopped yet.
 func (d *derivations) circlesLocked(x *derived) (again []string) {
 	if x == nil {
 		return nil
 	}
 	for _, y := range x.list {
-		if path := d.circle(x, y); path != nil && y.err == "" {
-			y.err = "it depends on itself: " + strings.Join(path, " ← ")
-			for _, step := range path {
-				if id, _, _ := strings.Cut(step, "."); id != NameOf(x.id) {
-					again = append(again, ProjectOf(x.id)+"/"+id)
-				}
+		way, all := d.circle(x, y)
+		if way == nil || y.err != "" {
+			continue
+		}
+		y.err = "it depends on itself: " + wayOf(way)
+		for _, n := range all {
+			if n.x.id != x.id && n.y.err == "" {
+				again = append(again, n.x.id)
 			}
 		}
 	}
-	return slices.DeleteFunc(again, func(id string) bool { return d.knowsCircle(id) })
+	return again
 }
 
-// knowsCircle says whether the twin is stopped already.
-func (d *derivations) knowsCircle(id string) bool {
-	return d.byTwin[id] == nil || d.byTwin[id].stopped()
+func wayOf(way []node) string {
+	steps := make([]string, len(way))
+	for i, n := range way {
+		steps[i] = n.String()
+	}
+	return strings.Join(steps, " ← ")
 }
 
-// circle gives the way on which a derivation depends on itself, or nil.
-func (d *derivations) circle(x *derived, y *derivation) []string {
-	seen := map[*derivation]bool{}
-	var walk func(a *derived, b *derivation) []string
-	walk = func(a *derived, b *derivation) []string {
-		step := func(id, property string) []string {
-			c := d.byTwin[id]
-			if id == x.id {
-				c = x
-			}
-			if c == nil {
-				return nil
-			}
-			for _, e := range c.list {
-				if e.property != property {
-					continue
+// circle gives the shortest way on which a derivation of x depends on itself, and all derivations on any such way; nil: it does not. x stands
+// for what is known of its twin.
+func (d *derivations) circle(x *derived, y *derivation) (way, all []node) {
+	by := map[*derivation]node{}        // by whom each was found
+	readers := map[*derivation][]node{} // by what they read
+	for queue := []node{{x, y}}; len(queue) > 0; queue = queue[1:] {
+		n := queue[0]
+		for _, m := range d.reads(n, x) {
+			readers[m.y] = append(readers[m.y], n)
+			_, found := by[m.y]
+			switch {
+			case m.y == y && way == nil:
+				for way = []node{m}; n.y != y; n = by[n.y] {
+					way = append(way, n)
 				}
-				if e == y {
-					return []string{NameOf(id) + "." + property}
-				}
-				if !seen[e] {
-					seen[e] = true
-					if way := walk(c, e); way != nil {
-						return append([]string{NameOf(id) + "." + property}, way...)
-					}
-				}
-			}
-			return nil
-		}
-		if b.formula == nil {
-			return nil
-		}
-		for _, e := range a.list {
-			if b.formula.Uses().Reads(e.property) {
-				if way := step(a.id, e.property); way != nil {
-					return way
-				}
+				way = append(way, m)
+				slices.Reverse(way)
+				n = queue[0]
+			case m.y != y && !found:
+				by[m.y] = n
+				queue = append(queue, m)
 			}
 		}
-		for i, set := range b.sets {
-			for _, source := range set {
-				if way := step(source, b.formula.Aggregates[i].Property); way != nil {
-					return way
-				}
+	}
+	if way == nil {
+		return nil, nil
+	}
+	there := map[*derivation]bool{}
+	for queue := []node{{x, y}}; len(queue) > 0; queue = queue[1:] {
+		for _, n := range readers[queue[0].y] {
+			if !there[n.y] {
+				there[n.y] = true
+				all, queue = append(all, n), append(queue, n)
 			}
 		}
+	}
+	return way, all
+}
+
+// reads are the derivations that one is computed of.
+func (d *derivations) reads(n node, x *derived) (all []node) {
+	if n.y.formula == nil {
 		return nil
 	}
-	if way := walk(x, y); way != nil {
-		return append([]string{NameOf(x.id) + "." + y.property}, way...)
+	for _, e := range n.x.list {
+		if n.y.formula.Uses().Reads(e.property) {
+			all = append(all, node{n.x, e})
+		}
+	}
+	for i, set := range n.y.sets {
+		for _, source := range set {
+			c := d.byTwin[source]
+			if source == x.id {
+				c = x
+			}
+			if e := c.find(n.y.formula.Aggregates[i].Property); e != nil {
+				all = append(all, node{c, e})
+			}
+		}
+	}
+	return all
+}
+
+// find gives a property's derivation, or nil.
+func (x *derived) find(property string) *derivation {
+	if x == nil {
+		return nil
+	}
+	if i := slices.IndexFunc(x.list, func(y *derivation) bool { return y.property == property }); i >= 0 {
+		return x.list[i]
 	}
 	return nil
 }
@@ -103,8 +136,8 @@ func (d *derivations) check(t *pb.Twin) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	for _, y := range x.list {
-		if way := d.circle(x, y); way != nil {
-			return invalid("/derived/"+y.property, "it would depend on itself: %s", strings.Join(way, " ← "))
+		if way, _ := d.circle(x, y); way != nil {
+			return invalid("/derived/"+y.property, "it would depend on itself: %s", wayOf(way))
 		}
 	}
 	return nil
@@ -125,8 +158,8 @@ func (d *derivations) checkModel(m *pb.Model) error {
 		x.list = append(x.list, &derivation{property: p.Name, formula: f})
 	}
 	for _, y := range x.list {
-		if way := d.circle(x, y); way != nil {
-			return invalid("/thing_json/properties/"+y.property+"/pollux:derived", "it would depend on itself: %s", strings.Join(way, " ← "))
+		if way, _ := d.circle(x, y); way != nil {
+			return invalid("/thing_json/properties/"+y.property+"/pollux:derived", "it would depend on itself: %s", wayOf(way))
 		}
 	}
 	return nil

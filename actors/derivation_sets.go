@@ -65,6 +65,9 @@ func (d *derivations) build(t *pb.Twin) *derived {
 				y.err = err.Error()
 				set = nil
 			}
+			if y.formula.Aggregates[i].Property == "" { // else what is not there says nothing
+				set = d.there(set, &x.absent)
+			}
 			sources += len(set)
 			y.sets = append(y.sets, set)
 		}
@@ -113,6 +116,17 @@ func (d *derivations) members(t *pb.Twin, x *derived, s *derive.Set, limit int) 
 		return nil, errManySources
 	}
 	return ids, err
+}
+
+// there are those of some ids that are twins; the others are added to absent.
+func (d *derivations) there(ids []string, absent *[]string) []string {
+	return slices.DeleteFunc(ids, func(id string) bool {
+		gone := !d.e.known(id)
+		if gone {
+			*absent = append(*absent, id)
+		}
+		return gone
+	})
 }
 
 // inZone are the twins in a zone and those below it.

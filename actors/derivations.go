@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/polluxhq/pollux/actors/derive"
@@ -32,10 +33,11 @@ type derivation struct {
 
 // derived are the properties that a twin computes. It does not change.
 type derived struct {
-	id    string
-	list  []*derivation
-	zones []string // whose twins matter, with all below
-	named bool     // sets of systems or of models matter
+	id     string
+	list   []*derivation
+	zones  []string // whose twins matter, with all below
+	named  bool     // sets of systems or of models matter
+	absent []string // who would be counted and is no twin
 }
 
 // derivations know, on every node alike, which properties are computed of which: from the records of twins, models, zones, systems and
@@ -51,6 +53,8 @@ type derivations struct {
 	bySlot   map[cluster.Slot]map[string]bool // modulo ClassSlots, which are the same whatever their class
 	dirty    map[string]bool
 	formulas map[string]*compiled // by their texts
+
+	heard atomic.Uint64 // rises with each change of configuration, before it is looked at whom it concerns
 }
 
 // compiled is a formula, or what is wrong with it.
@@ -158,6 +162,7 @@ func (d *derivations) run() {
 
 // renew makes the derivations of one twin anew, and tells the twins that it concerns.
 func (d *derivations) renew(id string) {
+	heard := d.heard.Load()
 	t, err := d.e.readTwin(id)
 	if err != nil {
 		d.e.log.Error("derived properties", "twin", id, "err", err)
@@ -177,8 +182,12 @@ func (d *derivations) renew(id string) {
 	}
 	d.index(now, true)
 	again := d.circlesLocked(now)
-	if old.stopped() && !now.stopped() {
-		again = d.stoppedLocked(ProjectOf(id)) // a circle may have been opened
+	same := old.same(now)
+	if old.stopped() && !same {
+		again = append(again, d.stoppedLocked(id)...) // a circle may have been opened
+	}
+	if !same && d.heard.Load() != heard {
+		again = append(again, id) // what changed meanwhile was not found to concern it
 	}
 	d.mu.Unlock()
 	if now == nil && old == nil {
@@ -196,10 +205,28 @@ func (x *derived) stopped() bool {
 	return x != nil && slices.ContainsFunc(x.list, func(y *derivation) bool { return y.err != "" })
 }
 
-// stoppedLocked are those of a project of which something is not computed.
-func (d *derivations) stoppedLocked(project string) (ids []string) {
+// same says whether the same is computed of the same twins, and found by the same changes.
+func (x *derived) same(y *derived) bool {
+	if x == nil || y == nil {
+		return x == y
+	}
+	return x.named == y.named && slices.Equal(x.zones, y.zones) && slices.Equal(x.absent, y.absent) && slices.EqualFunc(x.list, y.list, func(a, b *derivation) bool {
+		return a.property == b.property && a.text() == b.text() && a.err == b.err && slices.EqualFunc(a.sets, b.sets, slices.Equal)
+	})
+}
+
+// text is the formula as it is written, where it can be read.
+func (y *derivation) text() string {
+	if y.formula == nil {
+		return ""
+	}
+	return y.formula.String()
+}
+
+// stoppedLocked are the other twins of a twin's project of which something is not computed.
+func (d *derivations) stoppedLocked(but string) (ids []string) {
 	for id, x := range d.byTwin {
-		if ProjectOf(id) == project && x.stopped() {
+		if id != but && ProjectOf(id) == ProjectOf(but) && x.stopped() {
 			ids = append(ids, id)
 		}
 	}
@@ -214,6 +241,9 @@ func (d *derivations) index(x *derived, there bool) {
 	note(d.bySlot, cluster.SlotOf(x.id)%cluster.ClassSlots, x.id, there)
 	for _, zone := range x.zones {
 		note(d.byZone, zone, x.id, there)
+	}
+	for _, id := range x.absent {
+		note(d.bySource, id, x.id, there)
 	}
 	for _, y := range x.list {
 		for _, set := range y.sets {
@@ -279,6 +309,7 @@ func (x *derived) follows() map[string][]follow {
 // What follows is told by the watches of records.
 
 func (d *derivations) twinChanged(c storage.Change, t *pb.Twin) {
+	d.heard.Add(1)
 	d.mu.RLock()
 	ids := slices.Collect(maps.Keys(d.bySource[c.Key]))
 	if d.byTwin[c.Key] != nil {
@@ -319,17 +350,20 @@ func (d *derivations) relationChanged(c storage.Change) {
 	if err != nil {
 		return
 	}
+	d.heard.Add(1)
 	d.look(d.ids(func(id string) bool { return id == from.id && from.kind == "twin" || id == to.id && to.kind == "twin" })...)
 }
 
 // zoneChanged: the tree may be another one.
 func (d *derivations) zoneChanged(c storage.Change) {
+	d.heard.Add(1)
 	project := ProjectOf(c.Key)
 	d.look(d.ids(func(id string) bool { return ProjectOf(id) == project && len(d.byTwin[id].zones) > 0 })...)
 }
 
 // groupsChanged: a system or a model came, was changed, or went.
 func (d *derivations) groupsChanged(c storage.Change) {
+	d.heard.Add(1)
 	project := ProjectOf(c.Key)
 	d.look(d.ids(func(id string) bool { return ProjectOf(id) == project && d.byTwin[id].named })...)
 }

@@ -239,6 +239,101 @@ func TestDerivedInACircle(t *testing.T) {
 	n.derives("a", "x", "3 good")
 }
 
+// All that is on a circle is stopped, whatever twins are called and however many circles go through one of them; and each goes on when its own is opened.
+func TestDerivedOnSeveralCircles(t *testing.T) {
+	n := newNode(t)
+	n.model("sum", thing("Sum", ""))
+	n.applied(`{"twin":{"id":"hub.1","model":"sum","derived":{"x":"sum(related(\"adds\").x)"}}}`)
+	for _, id := range []string{"a.1", "b.1", "c.1"} {
+		n.applied(`{"twin":{"id":"` + id + `","model":"sum","derived":{"x":"1.0 + sum(twins(\"hub.1\").x)"}}}`)
+	}
+	for _, id := range []string{"a.1", "b.1", "c.1"} {
+		n.derives(id, "x", "1 good")
+		n.relate("hub.1", "adds", id)
+	}
+	stopped := func(ids ...string) {
+		t.Helper()
+		for _, id := range ids {
+			until(t, id+" is stopped", func() bool {
+				return strings.Contains(n.state(id).Derived["x"].GetError(), "depends on itself: "+id+".x ← ")
+			})
+		}
+	}
+	stopped("hub.1", "a.1", "b.1", "c.1")
+	if err := n.reg.DeleteRelation(ctx(t), "hub.1/adds/b.1"); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "b.1 goes on", func() bool { return n.state("b.1").Derived["x"].GetError() == "" })
+	n.derives("b.1", "x", "1 good") // what is stopped does not count
+	stopped("hub.1", "a.1", "c.1")
+}
+
+// What a formula reads of its own twin besides properties counts too: what was asked for, and how the twin does.
+func TestDerivedFromWhatIsAskedFor(t *testing.T) {
+	n := newNode(t)
+	n.model("room", thing("Room", `"t":{"type":"number"}`))
+	n.applied(`{"twin":{"id":"r","model":"room","derived":{"off":"twin.desired.t - twin.properties.t","how":"twin.fault == \"\" ? twin.status : twin.fault"}}}`)
+	n.absorb("r", `{"t":20}`, 0)
+	for to, want := range map[string]string{"21": "1 good", "25": "5 good"} {
+		if _, err := n.client.SetDesired(ctx(t), &pb.SetDesiredRequest{Id: "r", Property: "t", Value: value(t, to)}, "me"); err != nil {
+			t.Fatal(err)
+		}
+		n.derives("r", "off", want)
+	}
+	n.derives("r", "how", `"none" good`)
+	n.engine.Blame("default/r", "it is broken")
+	n.derives("r", "how", `"it is broken" good`)
+}
+
+// A twin that was to tell its value again is asked again where the set changes before it has.
+func TestDerivedAsksAgainWhereTheSetChanges(t *testing.T) {
+	n := newNode(t)
+	floors(n)
+	n.applied(`{"twin":{"id":"s1","model":"sensor","zone":"f1"}}`)
+	n.absorb("s1", `{"t":20}`, 0)
+	n.derives("floor", "mean", "20 good")
+	n.engine.Mishear("default/floor", "default/s1", "t", 99)
+	n.derives("floor", "mean", "99 good")
+	n.applied(`{"twin":{"id":"s2","model":"sensor","zone":"f1"}}`)
+	n.derives("floor", "mean", "20 good")
+}
+
+// Who is named, or is in a system, and is no twin is not counted, until there is such a twin.
+func TestDerivedCountsWhoIsThere(t *testing.T) {
+	n := newNode(t)
+	n.model("sum", thing("Sum", ""))
+	n.applied(`{"twin":{"id":"a","model":"sum"}}`, `{"twin":{"id":"total","model":"sum","derived":{"n":"count(system(\"all\").twins())","m":"count(twins(\"a\", \"b\"))"}}}`)
+	n.system("all", "Part_1=a", "Part_2=total")
+	n.derives("total", "n", "1 good")
+	n.derives("total", "m", "1 good")
+	n.applied(`{"twin":{"id":"b","model":"sum"}}`)
+	n.derives("total", "m", "2 good")
+	if err := n.reg.DeleteTwin(ctx(t), "a", 0); err != nil {
+		t.Fatal(err)
+	}
+	n.derives("total", "n", "0 good")
+	n.derives("total", "m", "1 good")
+	n.applied(`{"twin":{"id":"a","model":"sum"}}`)
+	n.derives("total", "n", "1 good")
+	n.derives("total", "m", "2 good")
+}
+
+// What a twin said that is gone counts no more, though it may be in the store yet.
+func TestDerivedOfATwinThatIsGone(t *testing.T) {
+	n := newNode(t)
+	floors(n)
+	n.applied(`{"twin":{"id":"total","model":"floor","derived":{"sum":"sum(twins(\"s1\").t)"}}}`, `{"twin":{"id":"s1","model":"sensor","zone":"f1"}}`)
+	n.absorb("s1", `{"t":20}`, 0)
+	n.derives("total", "sum", "20 good")
+	if err := n.reg.DeleteTwin(ctx(t), "s1", 0); err != nil {
+		t.Fatal(err)
+	}
+	n.derives("total", "sum", "0 good")
+	n.engine.Mishear("default/total", "default/s1", "t", 99) // as where a new life finds its last words
+	n.derives("total", "sum", "99 good")
+	n.derives("total", "sum", "0 good")
+}
+
 func (n *node) valueOf(id, property string) string {
 	return text(n.state(id).Properties[property].Value)
 }

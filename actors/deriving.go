@@ -2,6 +2,8 @@ package actors
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/polluxhq/pollux/actors/derive"
@@ -33,9 +35,9 @@ type deriving struct {
 	// dirty: something may be another value; at is when it was computed last, by nowMS.
 	dirty bool
 	at    int64
-	// asks are the twins that have yet to be asked, asking how many are, againAt when those that failed are asked once more.
+	// asks are the twins that have yet to be asked, asking those that are, againAt when those that failed are asked once more.
 	asks, failed []string
-	asking       int
+	asking       map[string]bool
 	againAt      int64
 }
 
@@ -46,6 +48,14 @@ type computed struct {
 	error string
 	count uint64
 	dirty bool
+	// seen is the revision of the twin's state that it was computed with.
+	seen uint64
+}
+
+// standing says whether it reads what is no property of the twin, and changes with its state: what was asked for, and how the twin does.
+func (c *computed) standing() bool {
+	u := c.formula.Uses()
+	return u.Field("desired") || u.Field("status") || u.Field("fault")
 }
 
 type (
@@ -76,11 +86,15 @@ func (t *twin) rederive() {
 	if old != nil && old.of == of {
 		return
 	}
-	d := &deriving{of: of, dirty: true}
+	d := &deriving{of: of, dirty: true, asking: map[string]bool{}}
 	if old != nil {
 		d.at = old.at
+		d.asks = slices.Concat(slices.Sorted(maps.Keys(old.asking)), old.asks, old.failed) // they have yet to tell
 	}
 	known := map[string]bool{}
+	for _, id := range d.asks {
+		known[id] = true
+	}
 	records := map[string]*state.Record{}
 	for _, x := range of.list {
 		c := &computed{derivation: x, dirty: true, error: x.err}
@@ -149,10 +163,10 @@ func (t *twin) readingOf(records map[string]*state.Record, id, property string) 
 // askSources has the twins tell their values again, some at a time.
 func (t *twin) askSources() {
 	d := t.deriving
-	for d.asking < deriveAsks && len(d.asks) > 0 {
+	for len(d.asking) < deriveAsks && len(d.asks) > 0 {
 		id := d.asks[0]
 		d.asks = d.asks[1:]
-		d.asking++
+		d.asking[id] = true
 		env := &cluster.Envelope{ID: newCallID(), Target: cluster.Target{Kind: "twin", ID: id}, Deadline: time.Now().Add(askTimeout),
 			Principal: principalOf(t.en.id), Message: &actorv1.Retell{Subscriber: t.en.id}}
 		e, me, of := t.e, t.en.id, d.of
@@ -165,8 +179,15 @@ func (m *asked) run(t *twin) {
 	if d == nil || d.of != m.of || t.mode != modeLive {
 		return
 	}
-	d.asking--
-	if m.err != nil && !errors.Is(m.err, ErrNotFound) {
+	delete(d.asking, m.id)
+	switch {
+	case errors.Is(m.err, ErrNotFound): // what it said may still be in the store
+		for _, x := range d.of.list {
+			for i := range x.sets {
+				t.sourceGone(m.id, x.formula.Aggregates[i].Property)
+			}
+		}
+	case m.err != nil:
 		if len(d.failed) == 0 {
 			d.againAt = t.nowMS() + deriveAgain
 		}
@@ -230,6 +251,11 @@ func (t *twin) derive(now int64) {
 		d.asks, d.failed = append(d.asks, d.failed...), nil
 		t.askSources()
 	}
+	for _, c := range d.list {
+		if c.state != nil && c.seen != t.st.Revision && c.standing() {
+			c.dirty, d.dirty = true, true
+		}
+	}
 	if !d.dirty || now < d.at+deriveSpacing && now >= d.at && d.at > 0 {
 		return
 	}
@@ -244,7 +270,7 @@ func (t *twin) derive(now int64) {
 		if !c.dirty || c.state == nil {
 			continue
 		}
-		c.dirty = false
+		c.dirty, c.seen = false, t.st.Revision
 		c.count++
 		t.e.stats.derived.Add(1)
 		v, err := c.state.Eval(&look.in)
@@ -298,7 +324,9 @@ func (d *deriving) next(now int64) int64 {
 }
 
 // busy says whether something is under way that the twin has to be there for.
-func (d *deriving) busy() bool { return d != nil && (d.dirty || d.asking > 0 || len(d.failed) > 0) }
+func (d *deriving) busy() bool {
+	return d != nil && (d.dirty || len(d.asking) > 0 || len(d.failed) > 0)
+}
 
 // proto shows how the computations go.
 func (d *deriving) proto() map[string]*pb.DerivedState {

@@ -6,6 +6,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/derive"
+	"github.com/polluxhq/pollux/actors/state"
+	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -38,6 +41,33 @@ func (crash) run(t *twin) {
 		w.call = nil
 	}
 	panic("as the test wished")
+}
+
+// Blame gives a twin a fault.
+func (e *Engine) Blame(id, fault string) { e.activate(id, blame(fault)) }
+
+type blame string
+
+func (b blame) run(t *twin) { t.fault(string(b), drivers.EventReceived) }
+
+// Mishear has a twin that computes properties take a value for what another one says, and ask that one again in a second.
+func (e *Engine) Mishear(id, source, property string, x float64) {
+	e.activate(id, &mishear{source, property, x})
+}
+
+type mishear struct {
+	source, property string
+	x                float64
+}
+
+func (m *mishear) run(t *twin) {
+	d := t.deriving
+	d.failed, d.againAt = append(d.failed, m.source), t.nowMS()+deriveAgain
+	for _, c := range d.list {
+		if c.state.Set(m.source, m.property, derive.Reading{Value: state.NumberValue(m.x), Good: true}) {
+			c.dirty, d.dirty = true, true
+		}
+	}
 }
 
 // Hold has the shard of a twin stand still until the function it gives is called.

@@ -304,7 +304,9 @@ func (w *world) Locate(s *pb.Sun) (*pb.Place, bool) {
 
 // Sources implements automation.World.
 func (w *world) Sources(of *pb.Twin, set *derive.Set) ([]string, error) {
-	return w.e.derivations.members(of, &derived{}, set, maxSources)
+	x := &derived{}
+	ids, err := w.e.derivations.members(of, x, set, maxSources)
+	return w.e.derivations.there(ids, &x.absent), err
 }
 
 // Past implements automation.World.
