@@ -256,6 +256,14 @@ func (m *reconfigure) run(t *twin) {
 	if m.touches != nil && !m.touches(t.cfg) {
 		return
 	}
+	m.take(t)
+	if t.mode == modeLive {
+		t.detectors() // silence is to be judged although nothing is read
+	}
+}
+
+// take has the twin go over to what its record says now.
+func (m *reconfigure) take(t *twin) {
 	cfg, err := t.e.readConfig(t.en.id)
 	switch {
 	case err != nil:

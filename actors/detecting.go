@@ -1,12 +1,10 @@
 package actors
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -14,19 +12,14 @@ import (
 	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
-	"github.com/polluxhq/pollux/storage"
 )
 
 // A twin's detectors judge its readings in the turn that takes them. What they say are properties of the twin, and what they have
 // learned is written with its checkpoints, so score, training and reading are committed together.
 
-const (
-	// maxLongParts is how many of the larger parts of training go in one transaction; what is beyond goes with the next.
-	maxLongParts = 4
-	// maxGrace in milliseconds: a life that begins gives readings this time to come, before it calls missing what a node that was
-	// away could not hear.
-	maxGrace = 60_000
-)
+// maxGrace in milliseconds: a life that begins gives readings this time to come, before it calls missing what a node that was
+// away could not hear.
+const maxGrace = 60_000
 
 // detecting is what judges a twin.
 type detecting struct {
@@ -44,6 +37,8 @@ type judge struct {
 	*detector
 	series *analytics.Series // nil: it does not judge
 	error  string
+	// tells: what its output is now, it said.
+	tells bool
 	// born is when this life began to listen, in milliseconds since 1970.
 	born int64
 	// dirty: it has learned what is not written; written is how often the long part had changed when it was.
@@ -116,8 +111,8 @@ func (t *twin) redetect(must bool) {
 		if key := trainingKey(t.en.id, name); !slices.Contains(d.orphans, key) {
 			d.orphans = append(d.orphans, key, key+"\x00")
 		}
-		output, _, _ := bytes.Cut(rows[0], []byte{0})
-		t.spoilOutputs(string(output))
+		output, _, _ := readHead(rows[0])
+		t.spoilOutputs(output, d)
 		t.soil()
 	}
 	if len(d.judges) == 0 && len(d.orphans) == 0 && x.count.Load() == 0 {
@@ -128,58 +123,40 @@ func (t *twin) redetect(must bool) {
 	}
 }
 
-// training reads what the twin has learned: by the detector's name, what changes often and what rarely does.
-func (t *twin) training() map[string][2][]byte {
-	all := map[string][2][]byte{}
-	for rec, err := range t.e.store.Scan(tableTraining, t.en.id+"\x00", "") {
-		if err != nil {
-			t.e.log.Error("training", "twin", t.en.id, "err", err)
-			break
-		}
-		_, name := splitTraining(rec.Key)
-		rows := all[name]
-		if strings.HasSuffix(rec.Key, "\x00") {
-			rows[1] = rec.Value
-		} else {
-			rows[0] = rec.Value
-		}
-		all[name] = rows
-	}
-	return all
-}
-
-func trainingKey(twin, name string) string { return twin + "\x00" + name }
-
 // judgeOf begins a detector's work on the twin.
 func (t *twin) judgeOf(c *detector, d *detecting, old *judge, training map[string][2][]byte) *judge {
 	j := &judge{detector: c, born: t.stamp()}
 	rows := training[NameOf(c.Id)]
-	was, short, _ := bytes.Cut(rows[0], []byte{0})
+	was, property, short := readHead(rows[0])
 	long := rows[1]
 	if old != nil && old.asks && old.wrote {
-		was = []byte(old.output)
+		was, property = old.output, old.Property
 	}
 	if old != nil && old.series != nil {
 		// What is in memory is newer than what is written.
-		was, short, long = []byte(old.output), old.series.Append(nil), old.series.AppendLong(nil)
+		was, property, short, long = old.output, old.Property, old.series.Append(nil), old.series.AppendLong(nil)
 		j.born = old.born
 	}
-	if len(was) > 0 && string(was) != c.output {
-		t.spoilOutputs(string(was))
+	other := property != "" && property != c.Property // what was learned is of another one
+	if was != "" && (was != c.output || other) {
+		t.spoilOutputs(was, d)
 	}
 	if j.error = t.objection(c, d); j.error != "" || c.Paused {
-		t.spoilOutputs(c.output)
+		t.spoilOutputs(c.output, d)
 		return j
 	}
+	if j.tells = was == c.output && !other; other {
+		old, short, long = nil, nil, nil
+	}
 	if c.settings.Kind == analytics.Module {
-		j.asks, j.wrote = true, len(was) > 0
+		j.asks, j.wrote = true, was != ""
 		if old != nil {
 			j.last, j.seen, j.wrote, j.asked = old.last, old.seen, old.wrote, old.asked
 		}
-		if old == nil && !j.wrote || old != nil && old.Logic != c.Logic {
+		if old == nil && !j.wrote || other || old != nil && old.Logic != c.Logic {
 			t.prime(j)
 		}
-		j.dirty = j.wrote && (string(was) != c.output || old != nil && (old.dirty || old.flying))
+		j.dirty = j.wrote && (was != c.output || other || old != nil && (old.dirty || old.flying))
 		return j
 	}
 	if len(short) > 0 {
@@ -196,7 +173,7 @@ func (t *twin) judgeOf(c *detector, d *detecting, old *judge, training map[strin
 	} else if old != nil {
 		j.asked, j.since = old.asked, old.since
 	}
-	j.dirty = old != nil && (old.dirty || old.flying) || string(was) != c.output && len(was) > 0
+	j.dirty = old != nil && (old.dirty || old.flying) || other || was != c.output && was != ""
 	j.written = j.series.Changes()
 	if j.dirty {
 		j.written-- // the long part too
@@ -260,14 +237,16 @@ func (d *detecting) find(id string) *judge {
 	return nil
 }
 
-// spoilOutputs marks what a detector has said as no longer so.
-func (t *twin) spoilOutputs(output string) {
-	if output == "" {
+// spoilOutputs marks what a detector has said as no longer so, unless another one goes on saying it, or the twin has that of its own.
+func (t *twin) spoilOutputs(output string, d *detecting) {
+	if output == "" || slices.ContainsFunc(d.judges, func(j *judge) bool { return j.tells && j.output == output }) {
 		return
 	}
 	for _, k := range []analytics.Kind{analytics.Statistics, analytics.EWMA} { // all outputs there are
 		for _, o := range k.Outputs() {
-			t.spoil(output+"_"+string(o), drivers.QualityStale)
+			if name := output + "_" + string(o); !t.hasOwn(name) {
+				t.spoil(name, drivers.QualityStale)
+			}
 		}
 	}
 }
@@ -365,12 +344,16 @@ func (j *judge) due() int64 {
 
 // elapse has detectors judge that nothing came.
 func (t *twin) elapse() {
-	if t.detecting == nil || t.cfg.stopped {
+	now := t.stamp()
+	if at := t.nextSilence(); at == 0 || at > now {
 		return
 	}
-	now := t.stamp()
+	d := t.detectors() // it may be nobody's to judge by now
+	if d == nil {
+		return
+	}
 	var x verdicts
-	for _, j := range t.detecting.judges {
+	for _, j := range d.judges {
 		if at := j.due(); at == 0 || at > now {
 			continue
 		}
@@ -380,89 +363,6 @@ func (t *twin) elapse() {
 		x.add(j, &verdict, now)
 	}
 	t.takeVerdicts(&x)
-}
-
-// trainingWrites adds what detectors have learned to a transaction.
-func (t *twin) trainingWrites(writes []storage.Write) []storage.Write {
-	d := t.detecting
-	if d == nil {
-		return writes
-	}
-	for _, key := range d.orphans {
-		writes = append(writes, storage.Write{Table: tableTraining, Key: key, Quiet: true})
-	}
-	long := 0
-	for _, j := range d.judges {
-		if !j.dirty || !j.works() {
-			continue
-		}
-		key := trainingKey(t.en.id, NameOf(j.Id))
-		if j.asks {
-			writes = append(writes, storage.Write{Table: tableTraining, Key: key, Value: append([]byte(j.output), 0), Quiet: true})
-			j.flying = true
-			continue
-		}
-		short := j.series.Append(append([]byte(j.output), 0))
-		if j.series.Changes() != j.written {
-			if long == maxLongParts {
-				continue // both parts go together, with the next transaction
-			}
-			long++
-			rows := j.series.AppendLong(nil)
-			writes = append(writes, storage.Write{Table: tableTraining, Key: key + "\x00", Value: rows, Quiet: true})
-			j.bytes = len(rows)
-		}
-		writes = append(writes, storage.Write{Table: tableTraining, Key: key, Value: short, Quiet: true})
-		j.flying = true
-	}
-	return writes
-}
-
-// trainingSent notes that the transaction is on its way.
-func (t *twin) trainingSent() {
-	if t.detecting == nil {
-		return
-	}
-	t.detecting.flying = len(t.detecting.orphans)
-	for _, j := range t.detecting.judges {
-		if j.flying && j.asks {
-			j.dirty = false
-		} else if j.flying {
-			j.dirty, j.written = false, j.series.Changes()
-		} else if j.dirty {
-			t.touched = true
-		}
-	}
-}
-
-// trainingSaved notes what became of it.
-func (t *twin) trainingSaved(ok bool) {
-	d := t.detecting
-	if d == nil {
-		return
-	}
-	if ok {
-		d.orphans = d.orphans[min(d.flying, len(d.orphans)):]
-	}
-	d.flying = 0
-	for _, j := range d.judges {
-		if j.flying && !ok {
-			j.dirty = true // it may not be there
-			if j.series != nil {
-				j.written = j.series.Changes() - 1
-			}
-		}
-		j.flying = false
-	}
-}
-
-// trainingGone are the writes that remove all that a deleted twin has learned.
-func (t *twin) trainingGone(writes []storage.Write) []storage.Write {
-	for name := range t.training() {
-		key := trainingKey(t.en.id, name)
-		writes = append(writes, storage.Write{Table: tableTraining, Key: key, Quiet: true}, storage.Write{Table: tableTraining, Key: key + "\x00", Quiet: true})
-	}
-	return writes
 }
 
 // detected shows how the detectors do.

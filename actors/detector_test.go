@@ -273,6 +273,77 @@ func TestMissingIsFound(t *testing.T) {
 	n.derives("a", "t_missing_anomaly", "false good")
 }
 
+// Silence of a twin that a detector is not for any more is no anomaly, and what it judged is stale; one that comes to it is judged though it says nothing.
+func TestMissingFollowsTheZone(t *testing.T) {
+	n, c := clocked(t, "2026-03-01T12:00:00Z")
+	for _, line := range []string{`{"zone":{"id":"cold"}}`, `{"zone":{"id":"far"}}`, `{"zone":{"id":"store","parent":"cold"}}`} {
+		n.applied(line)
+	}
+	sensors(n)
+	n.applied(`{"twin":{"id":"a","model":"sensor","zone":"store"}}`, `{"twin":{"id":"b","model":"sensor","zone":"store"}}`)
+	n.detector(`{"id":"silent","property":"t","kind":"DETECTOR_KIND_MISSING","window":"60s","of":{"zone":"cold"}}`)
+	for _, id := range []string{"a", "b"} {
+		n.absorb(id, `{"t":20}`, 0)
+		n.judged(id, "silent", "it waits", func(s *pb.DetectorState) bool { return s.GetDue() != nil })
+	}
+	n.applied(`{"twin":{"id":"a","model":"sensor","zone":"far"}}`)
+	n.applied(`{"zone":{"id":"store","parent":"far"}}`)
+	until(t, "the zone has moved", func() bool { z, err := n.reg.GetZone("store"); return err == nil && z.Parent == "default/far" })
+	c.to(t, "2026-03-01T12:05:00Z", n)
+	for _, id := range []string{"a", "b"} {
+		until(t, id+" is nobody's", func() bool { n.engine.Tick(); return n.state(id).Detectors["default/silent"] == nil })
+		if p := n.state(id).Properties["t_missing_anomaly"]; p != nil && p.Value.GetBoolValue() {
+			t.Errorf("%s is missing: %v", id, p)
+		}
+	}
+	until(t, "nothing is left of what was learned", func() bool {
+		c.to(t, c.Now().Add(time.Second).Format(time.RFC3339Nano), n)
+		left, err := n.store.Count("training", "")
+		return err == nil && left == 0
+	})
+}
+
+// A detector that is to judge another property begins anew: what it has learned was of the one before.
+func TestDetectorOfAnotherProperty(t *testing.T) {
+	n := newNode(t)
+	n.model("sensor", thing("Sensor", `"t":{"type":"number","readOnly":true},"p":{"type":"number","readOnly":true}`))
+	n.applied(`{"twin":{"id":"a","model":"sensor"}}`)
+	m := n.detector(`{"id":"spikes","property":"t","output":"odd","kind":"DETECTOR_KIND_EWMA"}`)
+	n.readings("a", 60, time.Now())
+	n.derives("a", "odd_anomaly", "false good")
+	m.Property = "p"
+	if _, err := n.reg.UpdateDetector(ctx(t), m); err != nil {
+		t.Fatal(err)
+	}
+	n.absorb("a", `{"p":1013}`, 0)
+	s := n.judged("a", "spikes", "it judges", func(s *pb.DetectorState) bool { return s.GetReadings() > 0 })
+	if s.Ready || s.Readings != 1 {
+		t.Errorf("%v", s)
+	}
+	n.derives("a", "odd_anomaly", "false stale")
+}
+
+// A detector that may not write what it would leaves alone whoever does.
+func TestDetectorThatObjectsSpoilsNothing(t *testing.T) {
+	n := newNode(t)
+	n.model("sensor", thing("Sensor", `"t":{"type":"number","readOnly":true},"own_score":{"type":"number","readOnly":true}`))
+	n.applied(`{"twin":{"id":"a","model":"sensor"}}`)
+	n.detector(`{"id":"first","property":"t","output":"odd","kind":"DETECTOR_KIND_EWMA"}`)
+	n.readings("a", 60, time.Now())
+	n.absorb("a", `{"own_score":1}`, 0)
+	n.derives("a", "odd_anomaly", "false good")
+	n.detector(`{"id":"second","property":"t","output":"odd","kind":"DETECTOR_KIND_EWMA"}`)
+	n.detector(`{"id":"third","property":"t","output":"own","kind":"DETECTOR_KIND_EWMA"}`)
+	for _, id := range []string{"second", "third"} {
+		n.judged("a", id, "it objects", func(s *pb.DetectorState) bool { return s.GetError() != "" })
+	}
+	for _, name := range []string{"odd_anomaly", "own_score"} {
+		if p := n.state("a").Properties[name]; p.Quality != pb.Quality_QUALITY_GOOD {
+			t.Errorf("%s is %v", name, p)
+		}
+	}
+}
+
 func TestDetectorsRefused(t *testing.T) {
 	n := newNode(t)
 	sensors(n, "a")

@@ -16,7 +16,7 @@ import (
 const (
 	// tableDetectors: id → pb.Detector.
 	tableDetectors storage.Table = "detector"
-	// tableTraining: twin, zero, detector's name → output, zero, what changes with each reading; and with a zero behind it → what
+	// tableTraining: twin, zero, detector's name → output, one, property, zero, what changes with each reading; and with a zero behind it → what
 	// rarely changes.
 	tableTraining storage.Table = "training"
 
@@ -47,6 +47,7 @@ type detectors struct {
 	count      atomic.Int64
 	wake       chan struct{}
 
+	loading   sync.Mutex // whoever reads later keeps what it read
 	mu        sync.Mutex
 	byProject map[string][]*detector // sorted by id
 	dirty     map[string]bool        // ids that have changed since the last sweep
@@ -112,6 +113,8 @@ func wordOf(property string) string {
 
 // load reads all detectors. They are few, and read anew whenever one changes.
 func (x *detectors) load() error {
+	x.loading.Lock()
+	defer x.loading.Unlock()
 	all, n := map[string][]*detector{}, 0
 	for rec, err := range x.e.store.Scan(tableDetectors, "", "") {
 		if err != nil {

@@ -279,3 +279,20 @@ func BenchmarkObserve(b *testing.B) {
 		})
 	}
 }
+
+// A device that was missing, and speaks again by a clock that was put back, is missing again when it falls silent.
+func TestMissingAgainByAnotherClock(t *testing.T) {
+	settings, err := Settings{Kind: Missing, Window: time.Minute}.Complete()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(settings)
+	const hour = 3_600_000
+	s.Observe(10*hour, 1)
+	if v := s.Elapse(10*hour + 60_000); !v.Anomaly || s.Due() != 0 {
+		t.Errorf("%v", v)
+	}
+	if v := s.Observe(9*hour, 1); v.Anomaly || s.Due() != 9*hour+60_000 {
+		t.Errorf("%v, due at %d", v, s.Due())
+	}
+}

@@ -23,6 +23,9 @@ func (m *missing) observe(at int64, _ float64) Verdict {
 	}
 	apart := float64(at - m.last)
 	if at <= m.last {
+		if m.told { // it speaks again, by a clock that was put back
+			m.last, m.told = at, false
+		}
 		return Verdict{Ready: m.ready()}
 	}
 	if !m.ready() || apart < m.limit()*m.settings.Threshold {
