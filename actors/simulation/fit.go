@@ -20,14 +20,13 @@ func NewFitter(s *scenario.Scenario, p *scenario.Player) *Fitter {
 // Fit has a twin, by its place in the scenario, say its values as its model has them. thing gives the model's Thing Model, and is asked once for each model;
 // without one the values stay as the file has them, as they do where the model is empty: the twin has a driver.
 func (f *Fitter) Fit(twin int, id string, thing func(model string) string) {
-	if id == "" {
-		return
-	}
 	values := f.values[id]
 	if values == nil {
 		values = f.s.Values
-		if m, err := model.Parse([]byte(thing(id))); err == nil {
-			values = fitted(f.s, m)
+		if id != "" {
+			if m, err := model.Parse([]byte(thing(id))); err == nil {
+				values = fitted(f.s, m)
+			}
 		}
 		f.values[id] = values
 	}

@@ -41,6 +41,8 @@ type Message struct {
 	Historical bool
 	// ID by which it is known when it comes again.
 	ID string
+
+	place int // of the twin in the scenario
 }
 
 // Result is what became of a message.
@@ -125,8 +127,8 @@ type run struct {
 
 	player *scenario.Player
 	fitter *Fitter
-	// missing are the twins that were not there when they were looked for, by their place in the scenario.
-	missing []int
+	// missing are the twins that were not there when they were looked for, or refused what was said last, by their place in the scenario.
+	missing map[int]bool
 	course  *scenario.Course
 	state   *pb.SimulationState
 	// stepping ends a while after life does.

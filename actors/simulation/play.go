@@ -3,7 +3,6 @@ package simulation
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -47,9 +46,9 @@ func (r *run) play() (err error) {
 		}
 	}
 	r.player = scenario.NewPlayer(r.s)
-	r.fitter, r.missing = NewFitter(r.s, r.player), make([]int, len(r.s.Twins))
-	for i := range r.missing {
-		r.missing[i] = i
+	r.fitter, r.missing = NewFitter(r.s, r.player), make(map[int]bool, len(r.s.Twins))
+	for i := range r.s.Twins {
+		r.missing[i] = true
 	}
 	var cancel context.CancelFunc
 	r.stepping, cancel = context.WithCancel(context.WithoutCancel(r.life.Ctx))
@@ -60,6 +59,7 @@ func (r *run) play() (err error) {
 		from = r.m.From.AsTime()
 	}
 	r.course.Start(time.Now())
+	r.course.GoOn(time.Now(), r.state.Time.AsTime())
 	for !r.course.Over() && !r.course.Ahead(from, time.Now()) {
 		if err := r.wait(); err != nil {
 			return err
@@ -115,7 +115,7 @@ func (r *run) step() (err error) {
 			return fmt.Errorf("make the message of %s: %w", name, err)
 		}
 		if text != nil {
-			m := &Message{Project: r.s.Project, Twin: name, Payload: text, ID: id}
+			m := &Message{Project: r.s.Project, Twin: name, Payload: text, ID: id, place: i}
 			if r.m.From != nil {
 				m.Time, m.Historical = r.m.From.AsTime().Add(at).UnixMilli(), true
 			}
@@ -187,6 +187,7 @@ func (r *run) count(m *Message, x Result) bool {
 		r.state.Stored++
 	case pb.IngestOutcome_INGEST_OUTCOME_REFUSED:
 		r.state.Refused++
+		r.missing[m.place] = true // it may be gone, and be made anew with another model
 		r.state.Error = m.Twin + ": " + x.Reason
 	case pb.IngestOutcome_INGEST_OUTCOME_INBOX:
 		r.state.Inbox++
@@ -249,11 +250,10 @@ func (r *run) makeTwins() error {
 
 // fit has the twins that were missing, if they are there now, say their values as their models have them.
 func (r *run) fit() {
-	r.missing = slices.DeleteFunc(r.missing, func(i int) bool {
-		model, ok := r.h.o.ModelOf(r.s.Project + "/" + r.s.Twins[i])
-		if ok {
+	for i := range r.missing {
+		if model, ok := r.h.o.ModelOf(r.s.Project + "/" + r.s.Twins[i]); ok {
 			r.fitter.Fit(i, model, r.h.o.Thing)
+			delete(r.missing, i)
 		}
-		return ok
-	})
+	}
 }

@@ -263,3 +263,60 @@ func TestEachTwinIsFittedOnce(t *testing.T) {
 		t.Errorf("read %v", read)
 	}
 }
+
+// A run that goes on, as with another title or on another node, makes its next step when that is due, and not at once.
+func TestNextStepIsNotSooner(t *testing.T) {
+	var revision, runs atomic.Uint64
+	b := newBench(t, func(b *bench, o *simulation.Options) {
+		b.m.Scenario, b.m.Model = strings.Replace(steady, "every: 1s", "every: 1h", 1), "default/meter"
+		o.Make = func(context.Context, string, string) error {
+			rec, _, err := b.store.Get(simulation.TableStates, b.m.Id)
+			revision.Store(rec.Revision)
+			runs.Add(1)
+			return err
+		}
+	})
+	b.until("the first step has begun", func() bool { return b.waiting() == 3 })
+	b.take(true)
+	b.until("it is counted", func() bool { return b.state().Steps == 1 })
+	b.m.Title = "Another"
+	b.pause(false)
+	b.until("the next run rests, or steps", func() bool {
+		rec, _, err := b.store.Get(simulation.TableStates, b.m.Id)
+		return err == nil && runs.Load() == 6 && (rec.Revision > revision.Load() || b.waiting() > 0)
+	})
+	if n := b.waiting(); n != 0 {
+		t.Errorf("it has sent %d messages, an hour too soon", n)
+	}
+}
+
+// A twin that was deleted and is made anew, with another model, says its values as that has them.
+func TestTwinThatIsMadeAnewIsFitted(t *testing.T) {
+	var anew, deleted atomic.Bool
+	var said atomic.Value
+	b := newBench(t, func(b *bench, o *simulation.Options) {
+		b.m.Speed, b.m.Scenario = proto.Float64(0), strings.Replace(steady, "count: 3", "count: 1", 1)
+		o.ModelOf = func(string) (string, bool) {
+			if anew.Load() {
+				return "m/anew", true
+			}
+			return "m/old", !deleted.Load()
+		}
+		o.Thing = func(id string) string {
+			return `{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"x","properties":{"level":{"type":"number","pollux:path":"` + id[2:] + `"}}}`
+		}
+		o.Ingest = func(m *simulation.Message, done func(simulation.Result)) {
+			said.Store(string(m.Payload))
+			if deleted.Load() && !anew.Load() {
+				done(simulation.Result{Outcome: pb.IngestOutcome_INGEST_OUTCOME_REFUSED, Reason: "there is no twin"})
+				return
+			}
+			done(simulation.Result{Outcome: pb.IngestOutcome_INGEST_OUTCOME_STORED})
+		}
+	})
+	b.until("it says it as its model has it", func() bool { return said.Load() == `{"old":1}` })
+	deleted.Store(true)
+	b.until("it is refused", func() bool { return b.state().Refused > 0 })
+	anew.Store(true)
+	b.until("it says it as its model has it now", func() bool { return said.Load() == `{"anew":1}` })
+}

@@ -49,6 +49,17 @@ func (c *Course) Reset(now time.Time) {
 	c.clock.Reset(now)
 }
 
+// GoOn has the course go on behind a step that was made before, by whomever: the next one is due no sooner after it than if it had gone on all
+// the time.
+func (c *Course) GoOn(now, made time.Time) {
+	if c.step == 0 || c.speed == 0 {
+		return
+	}
+	every := float64(c.s.Every)
+	left := min(every-float64(now.Sub(made))*c.speed, every) // that clock may be ahead of this one
+	c.clock.Seek(now, c.At()-time.Duration(max(0, left)))
+}
+
 // SetSpeed changes how fast it runs from now on.
 func (c *Course) SetSpeed(now time.Time, speed float64) {
 	if c.speed == 0 {

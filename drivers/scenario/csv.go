@@ -74,7 +74,7 @@ func csvTime(text string) (time.Duration, error) {
 		return time.Duration(t.UnixNano()), nil
 	}
 	if f, err := strconv.ParseFloat(text, 64); err == nil && math.Abs(f) < 9e9 {
-		return time.Duration(f * float64(time.Second)), nil
+		text = strconv.FormatFloat(f, 'f', -1, 64) + "s" // a product would be a nanosecond off, or a hundred
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {

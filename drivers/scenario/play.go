@@ -136,8 +136,7 @@ func (t *twin) report(v *Value, h *heldValue, at, in time.Duration) (x any, ok b
 	}
 	if numeric {
 		if v.Round > 0 {
-			// Divided, so that 0.1 leaves no tail of digits.
-			number = math.Round(number/v.Round) / (1 / v.Round)
+			number = rounded(number, v.Round)
 		}
 		x = number
 	}
@@ -148,6 +147,16 @@ func (t *twin) report(v *Value, h *heldValue, at, in time.Duration) (x any, ok b
 		h.last = x
 	}
 	return x, ok
+}
+
+// rounded is the nearest multiple. A whole number is multiplied by, another one's reciprocal divided by, so that neither 49 nor 0.1 leaves a
+// tail of digits.
+func rounded(x, to float64) float64 {
+	n := math.Round(x / to)
+	if to == math.Trunc(to) {
+		return n * to
+	}
+	return n / (1 / to)
 }
 
 // holds says whether a fault is on. dice is 0 to 1.

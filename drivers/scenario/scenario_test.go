@@ -190,6 +190,37 @@ func TestRounding(t *testing.T) {
 	}
 }
 
+// Neither a whole number nor a part of one leaves digits behind.
+func TestRoundingToWholeNumbers(t *testing.T) {
+	p := scenario.NewPlayer(parse(t, "twins: [a]\nevery: 1s\nvalues: {x: {keys: {0s: 0, 100s: 4900}, round: 49}, y: {keys: {0s: 0, 100s: 100}, round: 0.05}}"))
+	for i := range 100 {
+		text, err := p.Message(0, time.Duration(i)*time.Second)
+		if want := fmt.Sprintf(`{"x":%d,"y":%d}`, 49*i, i); err != nil || string(text) != want {
+			t.Errorf("%s %v, want %s", text, err, want)
+		}
+	}
+}
+
+// Seconds are what they say, since 1970 too, so that the last line of a recording is played.
+func TestSecondsAreExact(t *testing.T) {
+	for _, begin := range []int{0, 1_700_000_000} {
+		var text strings.Builder
+		text.WriteString("time,x\n")
+		for i := range 3000 {
+			fmt.Fprintf(&text, "%d.%03d,%d\n", begin+i/1000, i%1000, i)
+		}
+		keys, err := scenario.ReadCSV(strings.NewReader(text.String()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, k := range keys["x"] {
+			if want := time.Duration(i) * time.Millisecond; k.At != want {
+				t.Fatalf("line %d since %d is at %d ns, want %d", i, begin, k.At, want)
+			}
+		}
+	}
+}
+
 func TestRecorded(t *testing.T) {
 	keys, err := scenario.ReadCSV(strings.NewReader("time,temp,on,note\n2026-01-01T00:00:00Z,20,true,\n2026-01-01T00:00:10Z,,false,door open\n2026-01-01T00:00:20Z,30,,\n"))
 	if err != nil {
@@ -378,6 +409,25 @@ func TestCourse(t *testing.T) {
 	}
 	if !c.Over() {
 		t.Errorf("not over at %s", c.At())
+	}
+}
+
+// A course that goes on behind a step waits for what is left of the time to the next one.
+func TestCourseGoesOn(t *testing.T) {
+	s := parse(t, "twins: [a]\nevery: 10s\nvalues: {x: {keys: {0s: 1}}}")
+	made := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, x := range []struct {
+		step        int
+		speed       float64
+		later, want time.Duration
+	}{{3, 1, 4 * time.Second, 6 * time.Second}, {3, 10, 400 * time.Millisecond, 600 * time.Millisecond}, {3, 1, time.Hour, 0}, {3, 1e6, 1e4 * time.Hour, 0},
+		{3, 1, -time.Hour, 10 * time.Second}, {0, 1, time.Second, 0}, {3, 0, time.Second, 0}} {
+		c, now := scenario.NewCourse(s, x.step, x.speed), made.Add(x.later)
+		c.Start(now)
+		c.GoOn(now, made)
+		if w := c.Wait(now); w < x.want || w > x.want+2*time.Millisecond {
+			t.Errorf("%+v: waits %s", x, w)
+		}
 	}
 }
 
