@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -345,4 +346,72 @@ func TestKafkaSourceGoesBackWithItsState(t *testing.T) {
 		}
 		until(t, "those behind the backup are read again", counted(c.duplicates))
 	}
+}
+
+// TestKafkaSourceOfABackupBeforeItsFirstRecord: what a source read after a backup of its first moments was taken is read again where that is put back
+// into another cluster, though nothing had been read by then.
+func TestKafkaSourceOfABackupBeforeItsFirstRecord(t *testing.T) {
+	k, p := newKafka(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	n := open(t, vfs.NewMem(), 1, func(o *actors.Options) { o.ClusterID = "this one" })
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"}}`)
+	made, err := n.reg.CreateSource(ctx, &pb.Source{Id: "plant", Url: "kafka://" + strings.Join(k.ListenAddrs(), ",") + "/readings?group=g"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := &pb.SourceState{}
+	until(t, "it says where it begins", func() bool {
+		m, err := n.reg.Source("plant")
+		if err != nil {
+			return false
+		}
+		begun = m.State
+		at, ok := m.State.GetPositions()["readings/0"]
+		return ok && at == 0 && m.State.Cluster == "this one"
+	})
+	for i := range 5 {
+		if err := p.ProduceSync(ctx, &kgo.Record{Value: fmt.Appendf(nil, `{"level":%d}`, i), Headers: []kgo.RecordHeader{{Key: "twin", Value: []byte("a")}}}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, "all are read", func() bool {
+		m, err := n.reg.Source("plant")
+		return err == nil && m.State.GetPositions()["readings/0"] == 5
+	})
+	made.Paused = true
+	if made, err = n.reg.UpdateSource(ctx, made); err != nil {
+		t.Fatal(err)
+	}
+	begun.Cluster = "another one"
+	value, err := proto.Marshal(begun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.store.Commit(ctx, &storage.Txn{Writes: []storage.Write{{Table: source.TableStates, Key: "default/plant", Value: value}}}); err != nil {
+		t.Fatal(err)
+	}
+	made.Paused = false
+	if _, err := n.reg.UpdateSource(ctx, made); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "they are read again", func() bool { x := n.counts("kafka"); return x.Stored == 5 && x.Duplicate == 5 })
+}
+
+// TestKafkaSourceWithoutTimes: a record that has no time is one of now.
+func TestKafkaSourceWithoutTimes(t *testing.T) {
+	k, p := newKafka(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	n := open(t, vfs.NewMem(), 1)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"}}`)
+	if err := p.ProduceSync(ctx, &kgo.Record{Value: []byte(`{"level":1}`), Timestamp: time.UnixMilli(-1), Headers: []kgo.RecordHeader{{Key: "twin", Value: []byte("a")}}}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.reg.CreateSource(ctx, &pb.Source{Id: "plant", Url: "kafka://" + strings.Join(k.ListenAddrs(), ",") + "/readings?group=g"}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "it is stored", func() bool { x := n.counts("kafka"); return x.Stored == 1 && x.Refused == 0 })
 }

@@ -113,7 +113,7 @@ func (h *Host) Try(ctx context.Context, m *pb.Notifier, n *pb.Notification) (*pb
 		}
 	}
 	if w.through(out); err != nil {
-		out.State, out.Error = pb.NotificationState_NOTIFICATION_STATE_FAILED, short(w.hide(err))
+		out.State, out.Error = pb.NotificationState_NOTIFICATION_STATE_FAILED, perslot.Short(w.hide(err))
 	}
 	out.End = stamp(h.o.Now())
 	return out, nil

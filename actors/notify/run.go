@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -26,8 +25,6 @@ const (
 	defaultRetryMin, defaultRetryMax = time.Second, 5 * time.Minute
 	// lookEach is how often who waits for the end of quiet hours looks for what is urgent, where nothing wakes it.
 	lookEach = 5 * time.Second
-	// maxError of what is stored of an error, in bytes.
-	maxError = 500
 )
 
 // run is the life of one notifier on this node, under one ownership of its slot and one revision of its record.
@@ -55,7 +52,7 @@ func (r *run) work() (err error) {
 		return err
 	}
 	if r.way, err = r.h.open(r.m); err != nil {
-		r.at.Error, r.at.ErrorTime = short(err.Error()), stamp(r.h.o.Now())
+		r.at.Error, r.at.ErrorTime = perslot.Short(err.Error()), stamp(r.h.o.Now())
 		return errors.Join(err, r.commit(nil))
 	}
 	if err := r.prune(); err != nil {
@@ -218,7 +215,7 @@ func (r *run) try(n *pb.Notification, m *pb.TopicMessage, out *pb.NotificationOu
 // failed commits why a try failed; the same may succeed later.
 func (r *run) failed(m *pb.TopicMessage, out *pb.NotificationOutcome, err error) (time.Duration, error) {
 	r.h.failures.Inc()
-	text := short(r.way.hide(err))
+	text := perslot.Short(r.way.hide(err))
 	if r.at.Failures == 0 {
 		r.at.ErrorTime = stamp(r.h.o.Now())
 		r.h.o.Logger.Warn("notifier waits for its provider", "notifier", r.m.Id, "err", text)
@@ -237,7 +234,7 @@ func (r *run) failed(m *pb.TopicMessage, out *pb.NotificationOutcome, err error)
 func (r *run) end(m *pb.TopicMessage, out *pb.NotificationOutcome, why error) error {
 	out.End = stamp(r.h.o.Now())
 	if why != nil {
-		out.State, out.Error = pb.NotificationState_NOTIFICATION_STATE_FAILED, short(r.way.hide(why))
+		out.State, out.Error = pb.NotificationState_NOTIFICATION_STATE_FAILED, perslot.Short(r.way.hide(why))
 		r.at.Failed++
 		r.h.failed.Inc()
 	} else {
@@ -373,11 +370,3 @@ func (r *run) commit(w []storage.Write) error {
 }
 
 func stamp(t time.Time) *timestamppb.Timestamp { return timestamppb.New(t) }
-
-// short makes a text what a record holds.
-func short(text string) string {
-	if len(text) > maxError {
-		text = text[:maxError]
-	}
-	return strings.ToValidUTF8(text, "?")
-}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/polluxhq/pollux/actors/perslot"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -157,7 +158,7 @@ func (w *way) send(ctx context.Context, n *pb.Notification, to string, out *pb.N
 	if out.Receipt != "" && receipt != "" {
 		receipt = out.Receipt + ", " + receipt
 	}
-	out.Receipt = short(receipt)
+	out.Receipt = perslot.Short(receipt)
 	return nil
 }
 

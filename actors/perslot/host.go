@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -204,3 +205,9 @@ func WhenEnded(ends []chan struct{}, log *slog.Logger, what string, done func())
 		}
 	}()
 }
+
+// maxText of what a record holds of an error, in bytes.
+const maxText = 500
+
+// Short makes what another system said a text that a record can hold: its beginning, in UTF-8.
+func Short(text string) string { return strings.ToValidUTF8(text[:min(len(text), maxText)], "?") }

@@ -44,6 +44,8 @@ const (
 	lookEvery = 30 * time.Second
 	retryMin  = 500 * time.Millisecond
 	retryMax  = 30 * time.Second
+	// noTimestamp is what Kafka has as the time of a record that has none, in milliseconds.
+	noTimestamp = -1
 )
 
 // Message is a record on its way in.
@@ -53,7 +55,7 @@ type Message struct {
 	Twin    string
 	Alias   *pb.Alias
 	Payload []byte
-	// Time in milliseconds since 1970.
+	// Time in milliseconds since 1970; 0: it says none.
 	Time int64
 	// ID by which it is known when it comes again.
 	ID string
@@ -118,9 +120,10 @@ type run struct {
 	u    *url.URL
 	c    *kgo.Client
 
-	mu     sync.Mutex // for positions and cluster of the state, and behind
+	mu     sync.Mutex // for positions and cluster of the state, behind and given
 	state  *pb.SourceState
 	behind map[string]bool // partitions whose group is further than the state
+	given  bool            // there are partitions that it had not before
 	told   time.Time
 	news   bool      // records were read since
 	seen   time.Time // the topic was there
@@ -182,6 +185,7 @@ func (r *run) param(name, otherwise string) string {
 
 // open makes the client a member of the group. A group that has no position begins with the oldest record.
 func (r *run) open() error {
+	r.behind = map[string]bool{}
 	secret, err := r.h.o.Secret(r.m)
 	if err != nil {
 		return err
@@ -198,21 +202,28 @@ func (r *run) open() error {
 	return r.look()
 }
 
-// adjust has the group go on where the state says, if that came out of a backup: what was read since is not here, whatever the group says.
+// adjust notes where the group begins. It has it go on where the state says, if that came out of a backup: what was read since is not here,
+// whatever the group says, nor is what a partition had that is not in it.
 func (r *run) adjust(_ context.Context, all map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.behind = map[string]bool{}
-	if r.state.Cluster == "" || r.state.Cluster == r.h.o.Cluster {
-		return all, nil
+	if r.state.Positions == nil {
+		r.state.Positions = map[string]int64{}
+	}
+	if r.state.Cluster == "" {
+		r.state.Cluster = r.h.o.Cluster
 	}
 	for topic, partitions := range all {
 		for p, at := range partitions {
-			place := fmt.Sprintf("%s/%d", topic, p)
-			if ours, ok := r.state.Positions[place]; ok && ours < at.EpochOffset().Offset {
+			place, group := fmt.Sprintf("%s/%d", topic, p), at.EpochOffset().Offset
+			switch ours, ok := r.state.Positions[place]; {
+			case r.state.Cluster != r.h.o.Cluster && ours < group:
 				partitions[p] = kgo.NewOffset().At(ours)
 				r.behind[place] = true
 				r.h.o.Logger.Warn("source reads again what a backup, put back, does not have", "source", r.m.Id, "partition", place, "from", ours)
+			case !ok:
+				r.state.Positions[place] = max(0, group)
+				r.given = true
 			}
 		}
 	}
@@ -223,9 +234,6 @@ func (r *run) adjust(_ context.Context, all map[string]map[int32]kgo.Offset) (ma
 func (r *run) passed(records []*kgo.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.state.Positions == nil {
-		r.state.Positions = map[string]int64{}
-	}
 	for _, x := range records {
 		place := fmt.Sprintf("%s/%d", x.Topic, x.Partition)
 		r.state.Positions[place] = x.Offset + 1
@@ -367,7 +375,11 @@ func (r *run) ingest(records []*kgo.Record) (left []*kgo.Record, err error) {
 // message has an id by its place and its time: a topic that is made anew, or that another broker has, begins with the same places.
 func (r *run) message(x *kgo.Record) *Message {
 	project, _, _ := strings.Cut(r.m.Id, "/")
-	m := &Message{Project: project, Payload: x.Value, Time: x.Timestamp.UnixMilli(), ID: fmt.Sprintf("%.190s/%d/%d/%d", x.Topic, x.Partition, x.Offset, x.Timestamp.UnixMilli())}
+	at := x.Timestamp.UnixMilli()
+	m := &Message{Project: project, Payload: x.Value, Time: at, ID: fmt.Sprintf("%.190s/%d/%d/%d", x.Topic, x.Partition, x.Offset, at)}
+	if at == noTimestamp || x.Timestamp.IsZero() {
+		m.Time = 0
+	}
 	for _, h := range x.Headers {
 		if h.Key == "twin" {
 			m.Twin = string(h.Value)
@@ -387,6 +399,9 @@ func (r *run) well(n int) error {
 		r.state.ReadTime = timestamppb.Now()
 	}
 	mended := r.state.Failures > 0
+	r.mu.Lock()
+	r.news, r.given = r.news || r.given, false
+	r.mu.Unlock()
 	r.state.Error, r.state.ErrorTime, r.state.Failures = "", nil, 0
 	r.news = r.news || n > 0
 	if !mended && (!r.news || time.Since(r.told) < tellEvery) {
@@ -402,10 +417,7 @@ func (r *run) failed(err error) error {
 		r.h.o.Logger.Warn("source waits", "source", r.m.Id, "err", err)
 	}
 	r.state.Failures++
-	r.state.Error = err.Error()
-	if len(r.state.Error) > 500 {
-		r.state.Error = r.state.Error[:500]
-	}
+	r.state.Error = perslot.Short(err.Error())
 	return r.write()
 }
 
