@@ -20,24 +20,25 @@ func checkFile(u *place) error {
 	return nil
 }
 
-// files keeps objects in a directory.
-type files struct{ dir string }
+// files keeps objects in a directory, which other nodes may share.
+type files struct{ dir, node string }
 
 func openFile(_ context.Context, u *place, o *Options, id string) (Target, error) {
 	if o.Files == "" {
 		return nil, errors.New("this node has no directory for files of sinks")
 	}
 	project, _, _ := strings.Cut(id, "/")
-	return &lake{&files{filepath.Join(o.Files, project, u.Opaque)}}, nil
+	return &lake{store: &files{filepath.Join(o.Files, project, u.Opaque), o.Node}}, nil
 }
 
-// put writes a file beside its place, has it synced, and renames it. What a crash leaves beside it the next try writes over.
+// put writes a file beside its place, has it synced, and renames it. What a crash leaves beside it the node's next try writes over; an owner of old,
+// on another node, may be about to write the same.
 func (f *files) put(_ context.Context, name string, body []byte, _ string) (err error) {
 	path := filepath.Join(f.dir, filepath.FromSlash(name))
 	if err := makeDir(filepath.Dir(path)); err != nil {
 		return err
 	}
-	t, err := os.OpenFile(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o640)
+	t, err := os.OpenFile(filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+f.node+".tmp"), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o640)
 	if err != nil {
 		return err
 	}

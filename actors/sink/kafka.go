@@ -21,27 +21,41 @@ func checkKafka(u *place) error {
 
 // producer makes each message a record with its key, headers and time. It is idempotent and waits for all replicas in sync;
 // records of one key go to one partition, in their order.
-type producer struct{ c *kgo.Client }
+type producer struct {
+	o []kgo.Opt
+	c *kgo.Client // nil: the last try failed
+}
 
 func openKafka(ctx context.Context, u *place, _ *Options, _ string) (Target, error) {
 	o, err := kafka.Options(u.URL, u.secret)
 	if err != nil {
 		return nil, err
 	}
-	c, err := kgo.NewClient(append(o, kgo.DefaultProduceTopic(kafka.Topic(u.URL)), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordDeliveryTimeout(kafka.Timeout))...)
+	p := &producer{o: append(o, kgo.DefaultProduceTopic(kafka.Topic(u.URL)), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordDeliveryTimeout(kafka.Timeout))}
+	return p, p.connect(ctx)
+}
+
+func (p *producer) connect(ctx context.Context) error {
+	c, err := kgo.NewClient(p.o...)
 	if err != nil {
-		return nil, fmt.Errorf("kafka %s: %w", u.Host, err)
+		return fmt.Errorf("kafka: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, kafka.Timeout)
 	defer cancel()
 	if err := c.Ping(ctx); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("kafka: %w", err)
+		return fmt.Errorf("kafka: %w", err)
 	}
-	return &producer{c}, nil
+	p.c = c
+	return nil
 }
 
 func (p *producer) Deliver(ctx context.Context, b *Batch) error {
+	if p.c == nil {
+		if err := p.connect(ctx); err != nil {
+			return err
+		}
+	}
 	records := make([]*kgo.Record, len(b.Messages))
 	for i, m := range b.Messages {
 		r := &kgo.Record{Value: m.Payload, Timestamp: timeOf(m)}
@@ -59,10 +73,16 @@ func (p *producer) Deliver(ctx context.Context, b *Batch) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.InvalidRecord), errors.Is(err, kerr.InvalidTimestamp):
+	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge), errors.Is(err, kerr.InvalidRecord), errors.Is(err, kerr.InvalidTimestamp):
 		return fmt.Errorf("kafka: %w: %w", ErrRefused, err)
 	}
+	p.Close() // a client to which the broker gave no producer's id does not ask again, also when it may have one
 	return fmt.Errorf("kafka: %w", err)
 }
 
-func (p *producer) Close() { p.c.CloseAllowingRebalance() }
+func (p *producer) Close() {
+	if p.c != nil {
+		p.c.Close()
+		p.c = nil
+	}
+}

@@ -305,3 +305,34 @@ func TestLateWrites(t *testing.T) {
 	late.Unlock()
 	checkLake(t, listS3(t, c, ""), 120, func(name string) []byte { return readS3(t, c, name) })
 }
+
+// TestManyDays: a batch of more days than there is time for in one try is written nevertheless, each try going on where the one before ended.
+func TestManyDays(t *testing.T) {
+	r := newRig(t)
+	var puts atomic.Int32
+	endpoint, c := newS3(t, func(s3 http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if req.Method == http.MethodPut && strings.Contains(req.URL.Path, "/long/") {
+				if puts.Add(1)%8 == 0 {
+					w.WriteHeader(http.StatusForbidden)
+					return
+				}
+			}
+			s3.ServeHTTP(w, req)
+		})
+	})
+	makeBucket(t, c)
+	var all []*pb.TopicMessage
+	for i := range 10 {
+		m := changed(i, strconv.Itoa(i))
+		m.Time = timestamppb.New(time.Date(2025, 1, 1+40*i, 0, 0, 0, 0, time.UTC))
+		all = append(all, m)
+	}
+	r.publish(all...)
+	r.give(r.host("n1"))
+	s := inS3(endpoint, "long")
+	s.BatchMessages = 10
+	r.sink(s)
+	r.until("default/lake", "10 days are stored", func(s *pb.SinkState) bool { return s.Position == 11 && s.Batches == 1 })
+	checkLake(t, listS3(t, c, "long/"), 10, func(name string) []byte { return readS3(t, c, "long/"+name) })
+}

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
@@ -10,7 +11,10 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -121,10 +125,14 @@ func documentOf(topic string, msg *pb.TopicMessage) (bson.Raw, error) {
 		}
 	}
 	// The payload as a value that can be queried, where it is JSON, and as it came, where it is not.
-	var value any
-	if err := json.Unmarshal(msg.Payload, &value); err == nil {
-		if value, ok := inOrder(value, mongoDepth); ok {
-			return bson.Marshal(append(doc, bson.E{Key: "value", Value: value}))
+	if json.Valid(msg.Payload) && utf8.Valid(msg.Payload) {
+		var value any
+		d := json.NewDecoder(bytes.NewReader(msg.Payload))
+		d.UseNumber()
+		if err := d.Decode(&value); err == nil {
+			if value, ok := inOrder(value, mongoDepth); ok {
+				return bson.Marshal(append(doc, bson.E{Key: "value", Value: value}))
+			}
 		}
 	}
 	return bson.Marshal(append(doc, bson.E{Key: "payload", Value: msg.Payload}))
@@ -173,7 +181,19 @@ func refusedByMongo(err error) bool {
 	return errors.As(err, &command) && slices.Contains(refusals, int(command.Code))
 }
 
-// inOrder is a value of JSON with the fields of its objects by their names; not ok: it has more than so many levels.
+// numberOf is a number of JSON as MongoDB has it: a double, or an int64 where a double has not all of its digits; not ok: nor has that.
+func numberOf(n json.Number) (any, bool) {
+	if whole, err := n.Int64(); err == nil && (whole > 1<<53 || whole < -1<<53) {
+		return whole, true
+	}
+	x, err := n.Float64()
+	if err != nil || !strings.ContainsAny(n.String(), ".eE") && strconv.FormatFloat(x, 'f', -1, 64) != n.String() {
+		return nil, false
+	}
+	return x, true
+}
+
+// inOrder is a value of JSON with the fields of its objects by their names; not ok: it has more than so many levels, or a number that does not fit.
 func inOrder(value any, levels int) (any, bool) {
 	switch v := value.(type) {
 	case map[string]any:
@@ -196,6 +216,8 @@ func inOrder(value any, levels int) (any, bool) {
 			all[i] = x
 		}
 		return all, true
+	case json.Number:
+		return numberOf(v)
 	}
 	return value, true
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -51,7 +52,9 @@ func openMQTT(ctx context.Context, u *place, o *Options, id string) (Target, err
 		return nil, err
 	}
 	address := "tcp://" + u.Host
-	opts := mqtt.NewClientOptions().SetClientID("pollux-" + strings.ReplaceAll(id, "/", "-") + "-" + o.Node).SetCleanSession(true).
+	// The id is new with each run: a broker ends the connection of a client when another one of its name comes, such as a sink of another cluster.
+	client := fmt.Sprintf("pollux-%s-%s-%08x", strings.ReplaceAll(id, "/", "-"), o.Node, rand.Uint32())
+	opts := mqtt.NewClientOptions().SetClientID(client).SetCleanSession(true).
 		SetUsername(u.Query().Get("user")).SetPassword(u.secret).SetAutoReconnect(false).SetConnectTimeout(15 * time.Second).SetWriteTimeout(30 * time.Second).
 		SetOrderMatters(true)
 	if u.Scheme == "mqtts" {

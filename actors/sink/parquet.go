@@ -37,7 +37,13 @@ type parquetRow struct {
 // OFFSET is that of the batch's first message, 16 hexadecimal digits; ORIGIN, as many, stands for the sink and the topic (Batch.origin). A
 // batch that comes again is the same one, and takes the place of what a try before it has left: so every message is in one file. The
 // manifest of a batch is written behind its files: who reads only what manifests name sees whole batches.
-type lake struct{ store objects }
+type lake struct {
+	store objects
+	// written are the files of a batch by their day: a try that follows goes on behind them, so that a batch of more days than there is time for in
+	// one try comes to its end.
+	batch   string
+	written map[string]manifestFile
+}
 
 // objects keeps the files of a lake.
 type objects interface {
@@ -76,13 +82,21 @@ func (l *lake) Deliver(ctx context.Context, b *Batch) error {
 		names = append(names, day)
 	}
 	slices.Sort(names)
+	place := fmt.Sprintf("%016x-%s", b.first(), b.origin())
+	if batch := fmt.Sprintf("%s-%016x", place, b.last()); l.batch != batch {
+		l.batch, l.written = batch, map[string]manifestFile{}
+	}
 	out := manifest{Sink: b.Sink, Topic: b.Topic, First: b.first(), Last: b.last(), Messages: len(b.Messages), Written: time.Now().UTC()}
 	for _, day := range names {
+		if f, ok := l.written[day]; ok {
+			out.Files = append(out.Files, f)
+			continue
+		}
 		body, err := parquetOf(days[day])
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrRefused, err)
 		}
-		f := manifestFile{Path: path.Join("project="+b.project(), "day="+day, fmt.Sprintf("part-%016x-%s.parquet", b.first(), b.origin())),
+		f := manifestFile{Path: path.Join("project="+b.project(), "day="+day, "part-"+place+".parquet"),
 			Rows: len(days[day]), Bytes: len(body)}
 		f.MinTime, f.MaxTime = timeOf(days[day][0]), timeOf(days[day][0])
 		for _, m := range days[day] {
@@ -95,13 +109,14 @@ func (l *lake) Deliver(ctx context.Context, b *Batch) error {
 		if err := l.store.put(ctx, f.Path, body, "application/vnd.apache.parquet"); err != nil {
 			return err
 		}
+		l.written[day] = f
 		out.Files = append(out.Files, f)
 	}
 	text, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	return l.store.put(ctx, fmt.Sprintf("_manifest/%016x-%s.json", b.first(), b.origin()), append(text, '\n'), "application/json")
+	return l.store.put(ctx, "_manifest/"+place+".json", append(text, '\n'), "application/json")
 }
 
 func (l *lake) Close() { l.store.close() }

@@ -43,7 +43,7 @@ func openS3(_ context.Context, u *place, _ *Options, _ string) (Target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("s3 %s: %w", endpoint, err)
 	}
-	return &lake{&bucket{c: c, name: u.Host, prefix: strings.Trim(u.Path, "/")}}, nil
+	return &lake{store: &bucket{c: c, name: u.Host, prefix: strings.Trim(u.Path, "/")}}, nil
 }
 
 func (b *bucket) put(ctx context.Context, name string, body []byte, contentType string) error {
