@@ -113,7 +113,7 @@ func (r *Registry) Sink(ctx context.Context, id string) (*pb.Sink, error) {
 	if err := r.stateOfSink(m); err != nil {
 		return nil, err
 	}
-	if s, err := r.e.streams.State(ctx, m.Topic); err == nil && m.State.Position > 0 {
+	if s, err := r.e.streams.State(ctx, m.Topic); err == nil && m.State.Position > 0 && (m.State.Topic == m.Topic || m.State.Topic == "") {
 		m.State.Lag = s.NextOffset - min(s.NextOffset, m.State.Position)
 	}
 	return shownSink(m), nil

@@ -44,7 +44,26 @@ type clickHouseRow struct {
 	Kind    string   `json:"kind"`
 	Name    string   `json:"name"`
 	Number  *float64 `json:"number"`
-	Payload string   `json:"payload"`
+	Payload text     `json:"payload"`
+}
+
+// text is a string of JSON with bytes as they are, UTF-8 or not, as ClickHouse takes them.
+type text []byte
+
+// MarshalJSON implements json.Marshaler.
+func (t text) MarshalJSON() ([]byte, error) {
+	out := append(make([]byte, 0, len(t)+2), '"')
+	for _, c := range t {
+		switch {
+		case c == '"' || c == '\\':
+			out = append(out, '\\', c)
+		case c < 0x20:
+			out = fmt.Appendf(out, "\\u%04x", c)
+		default:
+			out = append(out, c)
+		}
+	}
+	return append(out, '"'), nil
 }
 
 const clickHouseColumns = "topic String, offset UInt64, time DateTime, time_ms Int64, key String, id String, twin String, kind String, " +
@@ -52,7 +71,7 @@ const clickHouseColumns = "topic String, offset UInt64, time DateTime, time_ms I
 
 func openClickHouse(ctx context.Context, u *place, _ *Options, _ string) (Target, error) {
 	names := clickHouseTable.FindStringSubmatch(u.Path)
-	c := &clickHouse{http: &http.Client{Transport: transport()}, url: "http://" + u.Host + "/", table: names[1] + "." + names[2],
+	c := &clickHouse{http: newClient(), url: "http://" + u.Host + "/", table: names[1] + "." + names[2],
 		user: u.Query().Get("user"), secret: u.secret}
 	if u.Scheme == "clickhouses" {
 		c.url = strings.Replace(c.url, "http:", "https:", 1)
@@ -66,21 +85,32 @@ func openClickHouse(ctx context.Context, u *place, _ *Options, _ string) (Target
 	return c, nil
 }
 
+// clickHouseMonths is how many months one insertion may have: ClickHouse takes 100 partitions, which begin at the midnight of its own time zone.
+const clickHouseMonths = 99
+
 func (c *clickHouse) Deliver(ctx context.Context, b *Batch) error {
-	var body bytes.Buffer
-	e := json.NewEncoder(&body)
+	body, months := &bytes.Buffer{}, map[string]bool{}
+	insert := func() error { return c.run(ctx, "INSERT INTO "+c.table+" FORMAT JSONEachRow", body) }
 	for _, m := range b.Messages {
 		s, at := saidOf(m), timeOf(m)
+		month := at.UTC().Format("2006-01")
+		if !months[month] && len(months) == clickHouseMonths {
+			if err := insert(); err != nil {
+				return err
+			}
+			body, months = &bytes.Buffer{}, map[string]bool{}
+		}
+		months[month] = true
 		row := clickHouseRow{Topic: b.Topic, Offset: m.Offset, Time: at.Unix(), Millis: at.UnixMilli(), Key: m.Key, ID: m.Id, Twin: s.twin, Kind: s.kind,
-			Name: s.name, Payload: string(m.Payload)}
+			Name: s.name, Payload: m.Payload}
 		if x, ok := s.number(); ok {
 			row.Number = &x
 		}
-		if err := e.Encode(row); err != nil {
+		if err := json.NewEncoder(body).Encode(row); err != nil {
 			return fmt.Errorf("clickhouse: %w: %w", ErrRefused, err)
 		}
 	}
-	return c.run(ctx, "INSERT INTO "+c.table+" FORMAT JSONEachRow", &body)
+	return insert()
 }
 
 // run makes a request; the query goes in the URL and the rows in the body.

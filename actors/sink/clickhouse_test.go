@@ -82,12 +82,13 @@ func TestClickHouse(t *testing.T) {
 	r.until("default/rows", "50 are inserted", func(s *pb.SinkState) bool { return s.Position == 51 })
 	r.give(r.host("n2"))
 	r.rounds(50, 50)
-	r.publish(changed(3, `true`), &pb.TopicMessage{Payload: []byte("no JSON")})
-	r.until("default/rows", "102 are inserted", func(s *pb.SinkState) bool { return s.Position == 103 })
+	r.publish(changed(3, `true`), &pb.TopicMessage{Payload: []byte("no JSON")}, &pb.TopicMessage{Id: "bytes", Payload: []byte{0xff, 0, '"', '\\', '\n', '<', 0xe2, 0x80, 0xa8}})
+	r.until("default/rows", "103 are inserted", func(s *pb.SinkState) bool { return s.Position == 104 })
 	for query, want := range map[string]string{
-		"SELECT count(), sum(number), uniq(twin) FROM changes FINAL WHERE name = 'temperature'":    "101\t4951\t10",
-		"SELECT time_ms - toInt64(time)*1000 < 1000, payload FROM changes FINAL WHERE twin = ''":   "1\tno JSON",
-		"SELECT topic, offset, key, kind FROM changes FINAL WHERE name='temperature' AND number=7": "default/changes\t8\tdefault/t7\tproperty",
+		"SELECT count(), sum(number), uniq(twin) FROM changes FINAL WHERE name = 'temperature'":     "101\t4951\t10",
+		"SELECT time_ms - toInt64(time)*1000 < 1000, payload FROM changes FINAL WHERE offset = 102": "1\tno JSON",
+		"SELECT hex(payload) FROM changes FINAL WHERE id = 'bytes'":                                 "FF00225C0A3CE280A8",
+		"SELECT topic, offset, key, kind FROM changes FINAL WHERE name='temperature' AND number=7":  "default/changes\t8\tdefault/t7\tproperty",
 	} {
 		if got, err := clickHouseAsk(port, query); err != nil || got != want {
 			t.Errorf("%s: %q, %v; want %q", query, got, err, want)

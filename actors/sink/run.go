@@ -62,16 +62,32 @@ func (r *run) work() error {
 		if err := r.bound(b, next); err != nil {
 			return err
 		}
-		if err := r.bring(b); err != nil {
+		t := tally{missed: missed}
+		if err := r.bring(b, &t); err != nil {
 			return err
 		}
 		r.at.Position = next
-		r.at.Missed += missed
-		r.h.missed.Add(int(missed))
+		r.count(&t)
 		if err := r.commit(); err != nil {
 			return err
 		}
 	}
+}
+
+// tally is what became of the messages of a batch. It counts with the position that goes past them: of a batch that is not ended they come again.
+type tally struct{ delivered, batches, refused, missed uint64 }
+
+func (r *run) count(t *tally) {
+	r.at.Delivered += t.delivered
+	r.at.Batches += t.batches
+	r.at.Refused += t.refused
+	r.at.Missed += t.missed
+	if t.delivered > 0 {
+		r.at.DeliveredTime = timestamppb.Now()
+	}
+	r.h.delivered.Add(int(t.delivered))
+	r.h.refused.Add(int(t.refused))
+	r.h.missed.Add(int(t.missed))
 }
 
 // open makes the target ready; while that cannot be it tries again.
@@ -95,13 +111,20 @@ func (r *run) open() error {
 			return err
 		}
 		r.target, err = k.open(ctx, u, &r.h.o, r.m.Id)
+		if errors.Is(err, ErrRefused) {
+			err = fmt.Errorf("%v", err) // it is no message that is refused: the place may be mended
+		}
 		return err
 	})
 }
 
-// begin commits where a new sink begins, so that what is published from now on counts, also while its target cannot be reached yet.
+// begin commits where a new sink begins, or one that was given another topic, so that what is published from now on counts, also while its
+// target cannot be reached yet.
 func (r *run) begin() error {
-	if r.at.Position > 0 {
+	if r.at.Topic == "" {
+		r.at.Topic = r.m.Topic
+	}
+	if r.at.Position > 0 && r.at.Topic == r.m.Topic {
 		return nil
 	}
 	start := &pb.TopicPosition{At: &pb.TopicPosition_Newest{Newest: true}}
@@ -114,7 +137,8 @@ func (r *run) begin() error {
 		if err != nil {
 			return err
 		}
-		r.at.Position = p.Offset
+		r.at.Topic, r.at.Begun = r.m.Topic, r.life.Record.Revision
+		r.at.Position, r.at.Until = p.Offset, 0
 		if len(p.Messages) > 0 {
 			r.at.Position = p.Messages[0].Offset
 		}
@@ -135,7 +159,7 @@ func (r *run) bound(b *Batch, next uint64) error {
 // gather waits for a message, and takes those that come within the sink's wait, up to its bounds, or what was on its way before. next is
 // the offset behind them.
 func (r *run) gather() (b *Batch, next, missed uint64, err error) {
-	b = &Batch{Sink: r.m.Id, Topic: r.m.Topic}
+	b = &Batch{Sink: r.m.Id, Topic: r.m.Topic, Begun: r.at.Begun}
 	next = r.at.Position
 	size := 0
 	again := r.at.Until > r.at.Position
@@ -173,11 +197,11 @@ func (r *run) gather() (b *Batch, next, missed uint64, err error) {
 			if enough(m.Offset) {
 				return b, m.Offset, missed, nil
 			}
-			if m.Headers[topic.HeaderOnly] != "" {
-				continue // a replay for a channel: it was here before
+			if only := m.Headers[topic.HeaderOnly]; only != "" && only != r.reader() {
+				continue // a replay for somebody else: it was here before
 			}
 			b.Messages = append(b.Messages, m)
-			size += len(m.Payload) + len(m.Key) + 64
+			size += proto.Size(m) + 64
 		}
 		next = p.Offset
 		if full.IsZero() && len(b.Messages) > 0 && !again {
@@ -189,39 +213,38 @@ func (r *run) gather() (b *Batch, next, missed uint64, err error) {
 	}
 }
 
+// reader is what the sink is called where channels are, of which none has such a name.
+func (r *run) reader() string { return "sink " + r.m.Id }
+
 // bring delivers a batch. What the target refuses for good becomes dead letters, one by one where it is several.
-func (r *run) bring(b *Batch) error {
+func (r *run) bring(b *Batch, t *tally) error {
 	if len(b.Messages) == 0 {
 		return nil
 	}
 	err := r.insist(func(ctx context.Context) error { return r.target.Deliver(ctx, b) })
 	switch {
 	case err == nil:
-		r.at.Delivered += uint64(len(b.Messages))
-		r.at.Batches++
-		r.at.DeliveredTime = timestamppb.Now()
-		r.h.delivered.Add(len(b.Messages))
+		t.delivered += uint64(len(b.Messages))
+		t.batches++
 		return nil
 	case !errors.Is(err, ErrRefused):
 		return err
 	}
 	if len(b.Messages) > 1 {
 		for _, m := range b.Messages {
-			if err := r.bring(&Batch{Sink: b.Sink, Topic: b.Topic, Messages: []*pb.TopicMessage{m}}); err != nil {
+			one := *b
+			one.Messages = []*pb.TopicMessage{m}
+			if err := r.bring(&one, t); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
+	letter := proto.Clone(b.Messages[0]).(*pb.TopicMessage)
+	letter.Id = fmt.Sprintf("%s/%016x-%s", r.reader(), b.first(), b.origin()) // another sink may give up the same message
 	why := fmt.Sprintf("sink %s: %v", r.m.Id, err)
-	if err := r.insist(func(ctx context.Context) error {
-		return r.h.o.Topics.Bury(ctx, r.m.Topic, b.Messages[0], why)
-	}); err != nil {
-		return err
-	}
-	r.at.Refused++
-	r.h.refused.Inc()
-	return nil
+	t.refused++
+	return r.insist(func(ctx context.Context) error { return r.h.o.Topics.Bury(ctx, r.m.Topic, letter, r.reader(), why) })
 }
 
 // insist tries until it succeeds, is refused for good, or the run ends. What failed shows in the sink's state.
@@ -244,6 +267,10 @@ func (r *run) insist(try func(ctx context.Context) error) error {
 		if err := r.failed(err); err != nil {
 			return err
 		}
+		var later *laterError
+		if errors.As(err, &later) {
+			pause = max(pause, min(later.after, retryMax))
+		}
 		select {
 		case <-r.ctx.Done():
 			return r.ctx.Err()
@@ -263,10 +290,7 @@ func (r *run) try(try func(ctx context.Context) error) error {
 
 // failed commits why a try failed. Where not even that can be, it shows with the next one.
 func (r *run) failed(err error) error {
-	text := err.Error()
-	if len(text) > 500 {
-		text = text[:500]
-	}
+	text := perslot.Short(err.Error())
 	r.at.Failures++
 	if r.at.Error == "" {
 		r.at.ErrorTime = timestamppb.Now()

@@ -213,6 +213,25 @@ func TestPausedAndChanged(t *testing.T) {
 	r.until("default/hook", "20 are delivered", func(s *pb.SinkState) bool { return s.Delivered == 20 && s.Position == 21 })
 }
 
+// TestLargeHeaders: a batch is bounded by all that its messages have, not their payloads alone.
+func TestLargeHeaders(t *testing.T) {
+	r := newRig(t)
+	h := &hook{values: map[string][]float64{}}
+	server := httptest.NewServer(h)
+	defer server.Close()
+	for i := range 90 {
+		m := changed(i, "1")
+		m.Headers["long"] = strings.Repeat("x", 200<<10)
+		r.publish(m)
+	}
+	r.give(r.host("n1"))
+	r.sink(&pb.Sink{Id: "default/hook", Url: server.URL, Secret: "sesame", BatchMessages: 90, BatchWait: durationpb.New(time.Minute)})
+	r.until("default/hook", "a batch is", func(s *pb.SinkState) bool { return s.Delivered >= 82 })
+	if s := r.state("default/hook"); s.Batches != 1 || s.Delivered == 90 {
+		t.Errorf("%d batches, %d messages", s.Batches, s.Delivered)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	for url, want := range map[string]string{
 		"ftp://a":                                  "the scheme \"ftp\" is none of a sink's",

@@ -30,18 +30,23 @@ var ErrRefused = errors.New("refused by the target")
 type Batch struct {
 	// Sink and Topic are ids.
 	Sink, Topic string
-	Messages    []*pb.TopicMessage
+	// Begun tells the sink from one of its name before (pb.SinkState).
+	Begun    uint64
+	Messages []*pb.TopicMessage
 }
 
 // first and last give the offsets of a batch.
 func (b *Batch) first() uint64 { return b.Messages[0].Offset }
 func (b *Batch) last() uint64  { return b.Messages[len(b.Messages)-1].Offset }
 
-// origin tells batches of the same offsets apart: of another sink, of another topic, and of what an older backup, put back, does not have. It
-// is the same at each try.
+// origin tells batches of the same offsets apart: of another sink, or one of that name before, of another topic, and of what an older backup,
+// put back, does not have. It is the same at each try.
 func (b *Batch) origin() string {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%s %s %d", b.Sink, b.Topic, b.Messages[0].PublishTime.AsTime().UnixNano())
+	if b.Begun > 0 {
+		fmt.Fprintf(h, " %d", b.Begun)
+	}
 	return fmt.Sprintf("%016x", h.Sum64())
 }
 
@@ -158,6 +163,6 @@ const (
 	// retryMin and retryMax are the wait after a try that failed; it doubles.
 	retryMin = 500 * time.Millisecond
 	retryMax = time.Minute
-	// batchBytes is what a batch has at most, in bytes of payload, unless one message has more alone.
+	// batchBytes is what a batch has, in bytes, unless its last message brings it beyond that.
 	batchBytes = 16 << 20
 )

@@ -10,11 +10,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 )
 
 // webhook posts batches as JSON arrays. With a secret each is signed (HMAC-SHA-256 over the body, header Pollux-Signature). What is
-// answered with 2xx is delivered; 408, 429 and 5xx come again; any other answer is a refusal.
+// answered with 2xx is delivered; answerOf says what comes again.
 type webhook struct {
 	url    string
 	secret string
@@ -35,12 +36,15 @@ type hooked struct {
 }
 
 func openWebhook(_ context.Context, u *place, _ *Options, _ string) (Target, error) {
-	return &webhook{url: u.String(), secret: u.secret, http: &http.Client{Transport: transport()}}, nil
+	return &webhook{url: u.String(), secret: u.secret, http: newClient()}, nil
 }
 
-func transport() *http.Transport {
-	return &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConns: 2, IdleConnTimeout: time.Minute, ResponseHeaderTimeout: time.Minute,
-		TLSHandshakeTimeout: 10 * time.Second}
+// newClient follows no redirect: most become a GET without the batch, whose answer is no delivery, and others bring it, and what authorizes
+// it, to another host.
+func newClient() *http.Client {
+	return &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConns: 2, IdleConnTimeout: time.Minute,
+		ResponseHeaderTimeout: time.Minute, TLSHandshakeTimeout: 10 * time.Second},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 func (w *webhook) Deliver(ctx context.Context, b *Batch) error {
@@ -69,6 +73,14 @@ func (w *webhook) Deliver(ctx context.Context, b *Batch) error {
 	return answerOf(w.http.Do(r))
 }
 
+// laterError: the other system says when it may be tried again.
+type laterError struct {
+	after time.Duration
+	error
+}
+
+func (e *laterError) Unwrap() error { return e.error }
+
 // answerOf reads what an HTTP server said to a batch.
 func answerOf(res *http.Response, err error) error {
 	if err != nil {
@@ -80,7 +92,15 @@ func answerOf(res *http.Response, err error) error {
 	case res.StatusCode/100 == 2:
 		_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<20)) // so that the connection can be used again
 		return nil
-	case res.StatusCode/100 != 4, res.StatusCode == http.StatusRequestTimeout, res.StatusCode == http.StatusTooManyRequests,
+	case res.StatusCode == http.StatusTooManyRequests, res.StatusCode == http.StatusServiceUnavailable:
+		err := fmt.Errorf("status %d: %.300s", res.StatusCode, bytes.TrimSpace(text))
+		if s, bad := strconv.Atoi(res.Header.Get("Retry-After")); bad == nil && s > 0 {
+			return &laterError{time.Duration(s) * time.Second, err}
+		}
+		return err
+	case res.StatusCode/100 == 3:
+		return fmt.Errorf("status %d: it is elsewhere, at %.300q: redirects are not followed", res.StatusCode, res.Header.Get("Location"))
+	case res.StatusCode/100 != 4, res.StatusCode == http.StatusRequestTimeout,
 		// It may be mended there: a wrong key or address is no fault of the messages.
 		res.StatusCode == http.StatusUnauthorized, res.StatusCode == http.StatusForbidden, res.StatusCode == http.StatusNotFound:
 		return fmt.Errorf("status %d: %.300s", res.StatusCode, bytes.TrimSpace(text))

@@ -114,9 +114,16 @@ func (h *Host) bury(id string, m *pb.TopicMessage, done func(error)) {
 	})
 }
 
-// Bury makes a message that cannot be published a dead letter of the topic, and returns when that is committed.
-func (h *Host) Bury(ctx context.Context, id string, m *pb.TopicMessage, why string) error {
-	return h.BuryIn(ctx, DeadOf(id), id, m, why)
+// Bury makes a message of a topic that a reader without a channel gives up a dead letter, and returns when that is committed. by is the reader's
+// name, which is no channel's: a replay is for it alone.
+func (h *Host) Bury(ctx context.Context, id string, m *pb.TopicMessage, by, why string) error {
+	letter := proto.Clone(m).(*pb.TopicMessage)
+	if letter.Headers == nil {
+		letter.Headers = map[string]string{}
+	}
+	delete(letter.Headers, HeaderOnly)
+	letter.Headers[HeaderChannel], letter.Headers[HeaderOffset] = by, fmt.Sprint(m.Offset)
+	return h.BuryIn(ctx, DeadOf(id), id, letter, why)
 }
 
 // BuryIn makes a message that cannot be published to a topic a dead letter in the list given, and returns when that is committed.
@@ -206,7 +213,7 @@ func (h *Host) Ack(ctx context.Context, m *pb.AckRequest) (*pb.AckResponse, erro
 	}
 }
 
-// ReplayDead publishes the dead letters of a topic to it again, each for the channel that gave it up, and removes them.
+// ReplayDead publishes the dead letters of a topic to it again, each for the channel or the sink that gave it up, and removes them.
 func (h *Host) ReplayDead(ctx context.Context, id string, limit int) (replayed int, err error) {
 	return h.Replay(ctx, DeadOf(id), limit, func(m *pb.TopicMessage) error {
 		delete(m.Headers, HeaderTopic)

@@ -19,7 +19,7 @@ const (
 	HeaderReason   = "pollux-reason"
 	// HeaderRoute names the route that sent a message.
 	HeaderRoute = "pollux-route"
-	// HeaderOnly: the message is for this channel alone; the others skip it.
+	// HeaderOnly: the message is for this channel, or reader without one, alone; the others skip it.
 	HeaderOnly = "pollux-only-channel"
 )
 

@@ -48,7 +48,7 @@ type Sink struct {
 	BatchMessages uint32 `protobuf:"varint,7,opt,name=batch_messages,json=batchMessages,proto3" json:"batch_messages,omitempty"`
 	// Or when its first message has waited for so long; none: 1 min of files, 1 s of others.
 	BatchWait *durationpb.Duration `protobuf:"bytes,8,opt,name=batch_wait,json=batchWait,proto3" json:"batch_wait,omitempty"`
-	// Of a new sink: begin with the oldest message that the topic keeps, and not with the next one.
+	// Of a new sink, and of one that is given another topic: begin with the oldest message that the topic keeps, and not with the next one.
 	Oldest bool `protobuf:"varint,9,opt,name=oldest,proto3" json:"oldest,omitempty"`
 	// It is not to send.
 	Paused   bool   `protobuf:"varint,10,opt,name=paused,proto3" json:"paused,omitempty"`
@@ -195,7 +195,10 @@ type SinkState struct {
 	Node string `protobuf:"bytes,11,opt,name=node,proto3" json:"node,omitempty"`
 	// Of sinks to files, S3 and webhooks: the batch on its way ends before this offset, at each try and whichever node makes it. Not
 	// beyond the position: none is on its way.
-	Until         uint64 `protobuf:"varint,12,opt,name=until,proto3" json:"until,omitempty"`
+	Until uint64 `protobuf:"varint,12,opt,name=until,proto3" json:"until,omitempty"`
+	// Topic that the position is in, and the revision of the sink that began there.
+	Topic         string `protobuf:"bytes,13,opt,name=topic,proto3" json:"topic,omitempty"`
+	Begun         uint64 `protobuf:"varint,14,opt,name=begun,proto3" json:"begun,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -310,6 +313,20 @@ func (x *SinkState) GetNode() string {
 func (x *SinkState) GetUntil() uint64 {
 	if x != nil {
 		return x.Until
+	}
+	return 0
+}
+
+func (x *SinkState) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *SinkState) GetBegun() uint64 {
+	if x != nil {
+		return x.Begun
 	}
 	return 0
 }
@@ -794,7 +811,7 @@ const file_pollux_v1_sink_proto_rawDesc = "" +
 	"\x06paused\x18\n" +
 	" \x01(\bR\x06paused\x12\x1a\n" +
 	"\brevision\x18\v \x01(\x04R\brevision\x12*\n" +
-	"\x05state\x18\f \x01(\v2\x14.pollux.v1.SinkStateR\x05state\"\xfd\x02\n" +
+	"\x05state\x18\f \x01(\v2\x14.pollux.v1.SinkStateR\x05state\"\xa9\x03\n" +
 	"\tSinkState\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12\x10\n" +
 	"\x03lag\x18\x02 \x01(\x04R\x03lag\x12\x1c\n" +
@@ -809,7 +826,9 @@ const file_pollux_v1_sink_proto_rawDesc = "" +
 	"\x0edelivered_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\rdeliveredTime\x12\x12\n" +
 	"\x04node\x18\v \x01(\tR\x04node\x12\x14\n" +
-	"\x05until\x18\f \x01(\x04R\x05until\"@\n" +
+	"\x05until\x18\f \x01(\x04R\x05until\x12\x14\n" +
+	"\x05topic\x18\r \x01(\tR\x05topic\x12\x14\n" +
+	"\x05begun\x18\x0e \x01(\x04R\x05begun\"@\n" +
 	"\x11CreateSinkRequest\x12+\n" +
 	"\x04sink\x18\x01 \x01(\v2\x0f.pollux.v1.SinkB\x06\xbaH\x03\xc8\x01\x01R\x04sink\"9\n" +
 	"\x12CreateSinkResponse\x12#\n" +

@@ -102,7 +102,8 @@ type TopicServiceClient interface {
 	DeleteChannel(context.Context, *connect.Request[v1.DeleteChannelRequest]) (*connect.Response[v1.DeleteChannelResponse], error)
 	// SeekChannel has a channel read from another place. What its readers hold meanwhile stays theirs.
 	SeekChannel(context.Context, *connect.Request[v1.SeekChannelRequest]) (*connect.Response[v1.SeekChannelResponse], error)
-	// ReplayDeadLetters publishes what a topic's channels gave up to the topic again, and removes it from the dead letters.
+	// ReplayDeadLetters publishes what a topic's channels gave up, and its sinks' targets refused, to the topic again, each for whom it came from, and
+	// removes it from the dead letters.
 	ReplayDeadLetters(context.Context, *connect.Request[v1.ReplayDeadLettersRequest]) (*connect.Response[v1.ReplayDeadLettersResponse], error)
 	// PutRoute makes a route (revision 0), or replaces the one of the revision given.
 	PutRoute(context.Context, *connect.Request[v1.PutRouteRequest]) (*connect.Response[v1.PutRouteResponse], error)
@@ -375,7 +376,8 @@ type TopicServiceHandler interface {
 	DeleteChannel(context.Context, *connect.Request[v1.DeleteChannelRequest]) (*connect.Response[v1.DeleteChannelResponse], error)
 	// SeekChannel has a channel read from another place. What its readers hold meanwhile stays theirs.
 	SeekChannel(context.Context, *connect.Request[v1.SeekChannelRequest]) (*connect.Response[v1.SeekChannelResponse], error)
-	// ReplayDeadLetters publishes what a topic's channels gave up to the topic again, and removes it from the dead letters.
+	// ReplayDeadLetters publishes what a topic's channels gave up, and its sinks' targets refused, to the topic again, each for whom it came from, and
+	// removes it from the dead letters.
 	ReplayDeadLetters(context.Context, *connect.Request[v1.ReplayDeadLettersRequest]) (*connect.Response[v1.ReplayDeadLettersResponse], error)
 	// PutRoute makes a route (revision 0), or replaces the one of the revision given.
 	PutRoute(context.Context, *connect.Request[v1.PutRouteRequest]) (*connect.Response[v1.PutRouteResponse], error)

@@ -91,6 +91,7 @@ export function DeadLetters({ list: topic, count, none, again }: Props) {
 /** Who gave it up. */
 function by(m: TopicMessage): string {
   const { "pollux-channel": channel, "pollux-route": route, "pollux-attempts": attempts } = m.headers;
+  if (channel?.startsWith("sink ")) return channel;
   if (channel) return `channel ${channel}${attempts ? `, after ${attempts} ${attempts === "1" ? "attempt" : "attempts"}` : ""}`;
   return route ? `route ${route}` : "–";
 }

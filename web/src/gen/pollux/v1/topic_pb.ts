@@ -1581,7 +1581,8 @@ export const TopicService: GenService<{
     output: typeof SeekChannelResponseSchema;
   },
   /**
-   * ReplayDeadLetters publishes what a topic's channels gave up to the topic again, and removes it from the dead letters.
+   * ReplayDeadLetters publishes what a topic's channels gave up, and its sinks' targets refused, to the topic again, each for whom it came from, and
+   * removes it from the dead letters.
    *
    * @generated from rpc pollux.v1.TopicService.ReplayDeadLetters
    */
