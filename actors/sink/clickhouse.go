@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -101,7 +104,8 @@ func (c *clickHouse) Deliver(ctx context.Context, b *Batch) error {
 			body, months = &bytes.Buffer{}, map[string]bool{}
 		}
 		months[month] = true
-		row := clickHouseRow{Topic: b.Topic, Offset: m.Offset, Time: at.Unix(), Millis: at.UnixMilli(), Key: m.Key, ID: m.Id, Twin: s.twin, Kind: s.kind,
+		// A time that DateTime does not have would be another one there.
+		row := clickHouseRow{Topic: b.Topic, Offset: m.Offset, Time: min(max(0, at.Unix()), math.MaxUint32), Millis: at.UnixMilli(), Key: m.Key, ID: m.Id, Twin: s.twin, Kind: s.kind,
 			Name: s.name, Payload: m.Payload}
 		if x, ok := s.number(); ok {
 			row.Number = &x
@@ -126,10 +130,27 @@ func (c *clickHouse) run(ctx context.Context, query string, body *bytes.Buffer) 
 		r.Header.Set("X-ClickHouse-User", c.user)
 		r.Header.Set("X-ClickHouse-Key", c.secret)
 	}
-	if err := answerOf(c.http.Do(r)); err != nil {
-		return fmt.Errorf("clickhouse: %w", err)
+	err = answerOf(c.http.Do(r))
+	var s *statusError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &s) && !errors.Is(err, ErrRefused) && refusedByClickHouse(s.text):
+		return fmt.Errorf("clickhouse: %w: %w", ErrRefused, err)
 	}
-	return nil
+	return fmt.Errorf("clickhouse: %w", err)
+}
+
+var clickHouseCode = regexp.MustCompile(`^Code: ([0-9]+)[.,]`)
+
+// clickHouseRefusals are codes of errors that a row itself is to blame for (src/Common/ErrorCodes.cpp), and with which servers, older ones above all,
+// answer 500 nevertheless: what cannot be parsed, converted or inserted as null, what is out of bounds or too large, and what a constraint does
+// not let in.
+var clickHouseRefusals = []string{"6", "25", "26", "27", "38", "41", "53", "69", "70", "72", "117", "131", "321", "349", "376", "395", "407", "441", "469"}
+
+func refusedByClickHouse(text string) bool {
+	code := clickHouseCode.FindStringSubmatch(text)
+	return code != nil && slices.Contains(clickHouseRefusals, code[1])
 }
 
 func (c *clickHouse) Close() { c.http.CloseIdleConnections() }

@@ -81,6 +81,14 @@ type laterError struct {
 
 func (e *laterError) Unwrap() error { return e.error }
 
+// statusError is an answer other than 2xx, with its beginning.
+type statusError struct {
+	status int
+	text   string
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("status %d: %.300s", e.status, e.text) }
+
 // answerOf reads what an HTTP server said to a batch.
 func answerOf(res *http.Response, err error) error {
 	if err != nil {
@@ -88,12 +96,12 @@ func answerOf(res *http.Response, err error) error {
 	}
 	defer res.Body.Close()
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 300))
+	err = &statusError{res.StatusCode, string(bytes.TrimSpace(text))}
 	switch {
 	case res.StatusCode/100 == 2:
 		_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<20)) // so that the connection can be used again
 		return nil
 	case res.StatusCode == http.StatusTooManyRequests, res.StatusCode == http.StatusServiceUnavailable:
-		err := fmt.Errorf("status %d: %.300s", res.StatusCode, bytes.TrimSpace(text))
 		if s, bad := strconv.Atoi(res.Header.Get("Retry-After")); bad == nil && s > 0 {
 			return &laterError{time.Duration(s) * time.Second, err}
 		}
@@ -103,9 +111,9 @@ func answerOf(res *http.Response, err error) error {
 	case res.StatusCode/100 != 4, res.StatusCode == http.StatusRequestTimeout,
 		// It may be mended there: a wrong key or address is no fault of the messages.
 		res.StatusCode == http.StatusUnauthorized, res.StatusCode == http.StatusForbidden, res.StatusCode == http.StatusNotFound:
-		return fmt.Errorf("status %d: %.300s", res.StatusCode, bytes.TrimSpace(text))
+		return err
 	}
-	return fmt.Errorf("%w: status %d: %.300s", ErrRefused, res.StatusCode, bytes.TrimSpace(text))
+	return fmt.Errorf("%w: %w", ErrRefused, err)
 }
 
 func (w *webhook) Close() { w.http.CloseIdleConnections() }
