@@ -27,6 +27,7 @@ import (
 	"github.com/polluxhq/pollux/drivers"
 	"github.com/polluxhq/pollux/drivers/inbound"
 	"github.com/polluxhq/pollux/drivers/mqtt"
+	"github.com/polluxhq/pollux/drivers/sockets"
 	"github.com/polluxhq/pollux/rpc"
 	"github.com/polluxhq/pollux/storage"
 	"github.com/polluxhq/pollux/storage/disk"
@@ -69,6 +70,8 @@ type Node struct {
 	brought                            brought
 	// unpublished counts messages that did not get to another node's broker.
 	unpublished *metrics.Counter
+	// turnedAway counts connections over HTTP that would have left too few files.
+	turnedAway *metrics.Counter
 
 	store    *storage.Store
 	raft     *cluster.Raft
@@ -126,6 +129,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 	n := &Node{conf: c, log: log, metrics: metrics.NewSet(), started: time.Now(), failed: make(chan struct{}),
 		gossiping: make(chan struct{}), voting: make(chan struct{}), member: make(chan struct{}), serving: make(chan struct{})}
 	n.unpublished = n.metrics.NewCounter("pollux_mqtt_unpublished_total")
+	n.turnedAway = n.metrics.NewCounter(`pollux_http_turned_away_total{reason="files"}`)
 	n.life, n.endLife = context.WithCancel(context.Background())
 	if err := n.open(ctx); err != nil {
 		closing, done := context.WithTimeout(context.Background(), 10*time.Second)
@@ -174,7 +178,7 @@ func (n *Node) listen(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("http = %q: %w", n.conf.HTTP, err)
 	}
-	n.http = l
+	n.http = sockets.NewDoor(l, "http", n.log, n.turnedAway.Inc)
 	if n.conf.MQTT != mqttOff {
 		probe, err := net.Listen("tcp", n.conf.MQTT)
 		if err != nil {

@@ -77,6 +77,9 @@ func (s status) Status(context.Context) (*pb.GetStatusResponse, error) {
 	if count := n.unpublished.Get(); count > 0 {
 		out.Refused["mqtt to other nodes"] = count
 	}
+	if count := n.turnedAway.Get(); count > 0 {
+		out.Refused["http turned_away files"] = count
+	}
 	if n.broker != nil {
 		b := n.broker.Stats()
 		for why, count := range b.Refused {

@@ -14,6 +14,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/sockets"
 	"github.com/polluxhq/pollux/drivers/transport"
 	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 )
@@ -158,7 +159,8 @@ func (a *Acceptor) listen(twins []Twin) (*port, error) {
 		return nil, err
 	}
 	p.close = func() { _ = l.Close() }
-	a.wait.Go(func() { a.serveTCP(p, l) })
+	door := sockets.NewDoor(l, "inbound", a.o.Logger, transport.Dropped(a.o.Metrics, drivers.SchemeTCPIn, "files").Inc)
+	a.wait.Go(func() { a.serveTCP(p, door) })
 	return p, nil
 }
 

@@ -27,7 +27,7 @@ func (a *Acceptor) serveTCP(p *port, l net.Listener) {
 				return
 			}
 			a.o.Logger.Warn("accept devices", "port", p.number, "error", err)
-			select { // no file descriptors left, perhaps
+			select {
 			case <-time.After(100 * time.Millisecond):
 				continue
 			case <-a.ctx.Done():

@@ -20,7 +20,7 @@ func (b *Broker) accept() {
 			if b.closing.Load() {
 				return
 			}
-			b.log.Error("accept mqtt connection", "error", err) // out of file descriptors, mostly
+			b.log.Error("accept mqtt connection", "error", err)
 			select {
 			case <-b.stop:
 				return

@@ -24,6 +24,7 @@ import (
 	"github.com/mochi-mqtt/server/v2/packets"
 
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/sockets"
 	"github.com/polluxhq/pollux/storage"
 )
 
@@ -158,9 +159,11 @@ func Open(o Options) (*Broker, error) {
 	}
 	b := newBroker(o, limits)
 	if o.Addr != "" {
-		if b.listener, err = net.Listen("tcp", o.Addr); err != nil {
+		l, err := net.Listen("tcp", o.Addr)
+		if err != nil {
 			return nil, fmt.Errorf("open mqtt broker: %w", err)
 		}
+		b.listener = sockets.NewDoor(l, "mqtt", b.log, func() { b.stats.turnedAway("files") })
 	}
 	if err := b.begin(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open mqtt broker: %w", err), b.Close())

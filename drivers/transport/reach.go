@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/sockets"
 )
 
 // Reach says which addresses a twin's connections may go to, and dials those. A host that is written as an address is
@@ -127,6 +128,7 @@ func (r *Reach) Dial(ctx context.Context, network, hostPort string) (net.Conn, e
 		return nil, err
 	}
 	dialer := net.Dialer{
+		Control: sockets.Control,
 		// A device that lost power is noticed after about 30 s, also where nothing is sent.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 5 * time.Second, Count: 3},
 	}

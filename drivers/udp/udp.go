@@ -18,6 +18,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/sockets"
 	"github.com/polluxhq/pollux/drivers/transport"
 )
 
@@ -114,8 +115,8 @@ func (s *session) listen(o *drivers.UDPOptions) error {
 
 // limit sets a socket up, before it is bound.
 func (s *session) limit(network, address string, c syscall.RawConn) error {
-	if s.mayBroadcast {
-		return nil
+	if err := sockets.Control(network, address, c); err != nil || s.mayBroadcast {
+		return err
 	}
 	return noBroadcast(network, address, c)
 }
