@@ -34,7 +34,7 @@ type parquetRow struct {
 //	project=P/day=2026-01-31/part-OFFSET-ORIGIN.parquet
 //	_manifest/OFFSET-ORIGIN.json
 //
-// OFFSET is that of the batch's first message, 16 hexadecimal digits; ORIGIN, as many, stands for the sink and the topic (Batch.origin). A
+// OFFSET is that of the batch's first message, 16 hexadecimal digits; ORIGIN, as many, stands for the sink, the topic and the batch (Batch.origin). A
 // batch that comes again is the same one, and takes the place of what a try before it has left: so every message is in one file. The
 // manifest of a batch is written behind its files: who reads only what manifests name sees whole batches.
 type lake struct {

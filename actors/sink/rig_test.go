@@ -46,6 +46,14 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	t.Parallel()
+	r := emptyRig(t)
+	r.create(&pb.Topic{Id: changes})
+	return r
+}
+
+// emptyRig has no topic.
+func emptyRig(t *testing.T) *rig {
+	t.Helper()
 	r := &rig{t: t, store: storagetest.OpenSingle(t, "data", vfs.NewMem()), files: t.TempDir()}
 	all := &cluster.Ownership{Table: "slot", Key: "topics", Value: []byte("n1"), Since: 1}
 	r.commit(storage.Write{Table: "slot", Key: "topics", Value: all.Value})
@@ -53,7 +61,6 @@ func newRig(t *testing.T) *rig {
 		Call:       func(env *cluster.Envelope, done func(cluster.Reply)) { r.topics.Handle(env, all, done) },
 		LeaseValid: func() bool { return true }, Owned: func(cluster.Slot) *cluster.Ownership { return all }})
 	t.Cleanup(r.topics.Close)
-	r.create(&pb.Topic{Id: changes})
 	return r
 }
 

@@ -40,12 +40,12 @@ func (b *Batch) first() uint64 { return b.Messages[0].Offset }
 func (b *Batch) last() uint64  { return b.Messages[len(b.Messages)-1].Offset }
 
 // origin tells batches of the same offsets apart: of another sink, or one of that name before, of another topic, and of what an older backup,
-// put back, does not have. It is the same at each try.
+// put back, does not have, be it the last message alone. It is the same at each try.
 func (b *Batch) origin() string {
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%s %s %d", b.Sink, b.Topic, b.Messages[0].PublishTime.AsTime().UnixNano())
-	if b.Begun > 0 {
-		fmt.Fprintf(h, " %d", b.Begun)
+	fmt.Fprintf(h, "%s %s %d", b.Sink, b.Topic, b.Begun)
+	for _, m := range []*pb.TopicMessage{b.Messages[0], b.Messages[len(b.Messages)-1]} {
+		fmt.Fprintf(h, " %d %d %s", m.Offset, m.PublishTime.AsTime().UnixNano(), m.Id)
 	}
 	return fmt.Sprintf("%016x", h.Sum64())
 }
