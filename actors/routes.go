@@ -37,6 +37,7 @@ type routes struct {
 	generation atomic.Uint64
 	count      atomic.Int64
 
+	reading   sync.Mutex // one reads at a time, so that what was read earlier does not take the place of what was read later
 	mu        sync.Mutex
 	byProject map[string][]*route // sorted by id
 	byID      map[string]*route
@@ -100,6 +101,8 @@ func compileRoute(when string) (*expr.Expr, error) {
 
 // load reads all routes.
 func (r *routes) load() error {
+	r.reading.Lock()
+	defer r.reading.Unlock()
 	all, byID, n := map[string][]*route{}, map[string]*route{}, 0
 	counts := map[string]*routeCounts{}
 	for rec, err := range r.store.Scan(tableRoutes, "", "") {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -308,6 +309,34 @@ func TestRoutesOfATwinMadeAnew(t *testing.T) {
 		until(t, "the topic has it all", func() bool { return fmt.Sprint(n.levels("default/all")["default/a"]) == fmt.Sprint(want) })
 		if err := n.reg.DeleteTwin(ctx(t), "default/a", 0); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// What was put is there from then on, however many come one after the other: a route sees what is said next.
+func TestRoutesPutOneAfterTheOther(t *testing.T) {
+	n := newNode(t)
+	sensors(n, "a")
+	n.stream("default/out")
+	for i := range 150 {
+		ids := []string{fmt.Sprintf("default/x%d", i), fmt.Sprintf("default/y%d", i)}
+		for _, id := range ids {
+			n.route(&pb.Route{Id: id, Topics: []string{"out"}, When: "value < 0"})
+		}
+		n.absorb("a", fmt.Sprintf(`{"t":%d}`, i), 0)
+		list, err := n.reg.ListRoutes(ctx(t), &pb.ListRoutesRequest{Project: "default", PageSize: 1000}, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range list.Routes {
+			if slices.Contains(ids, r.Id) && r.Counts.Seen == 0 {
+				t.Fatalf("route %s was put, and has not seen what was said then", r.Id)
+			}
+		}
+		for _, id := range ids {
+			if err := n.reg.DeleteRoute(ctx(t), id); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
