@@ -12,6 +12,7 @@ import (
 	"github.com/polluxhq/pollux/actors/sink"
 	inflow "github.com/polluxhq/pollux/actors/source"
 	"github.com/polluxhq/pollux/actors/topic"
+	"github.com/polluxhq/pollux/drivers/mqtt"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -113,8 +114,16 @@ func (r *Registry) projectAfter(name string) (first string, err error) {
 	return first, look(tableProjects, name)
 }
 
-// DeleteProject forgets a project's settings. It refuses where the project has records.
-func (r *Registry) DeleteProject(ctx context.Context, name string) error {
+// projectLeft are the tables of what a project counted, refused, and keeps for later subscribers of its MQTT topics, under keys that begin with its
+// name: no records of the project's, which nobody could delete one by one.
+var projectLeft = []storage.Table{tableRefusals, tableIngest, mqtt.TableRetained}
+
+// clearBytes is what one transaction removes of them, by the bytes of its keys: topics may be long.
+const clearBytes = 128 << 10
+
+// DeleteProject forgets a project: its settings, and what it left, so that the next one of its name begins with nothing. It refuses where the
+// project has records, or others need it, who are given in words.
+func (r *Registry) DeleteProject(ctx context.Context, name string, others ...string) error {
 	p, err := r.Project(name)
 	if err != nil {
 		return err
@@ -125,12 +134,39 @@ func (r *Registry) DeleteProject(ctx context.Context, name string) error {
 			users = append(users, fmt.Sprintf("%s (%d)", t.kind, n))
 		}
 	}
-	if len(users) > 0 {
+	if users = append(users, others...); len(users) > 0 {
 		return &InUseError{What: "project " + name, Users: users}
+	}
+	for _, table := range projectLeft {
+		if err := r.clear(ctx, table, name+"/"); err != nil {
+			return fmt.Errorf("delete project %s: %w", name, err)
+		}
 	}
 	if _, err := r.store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{{Table: tableProjects, Key: name, Revision: p.Settings.Revision}},
 		Writes: []storage.Write{{Table: tableProjects, Key: name}}}); err != nil {
 		return fmt.Errorf("delete project %s: %w", name, err)
 	}
 	return nil
+}
+
+// clear removes what a table has under a prefix, some at a time.
+func (r *Registry) clear(ctx context.Context, table storage.Table, prefix string) error {
+	for {
+		txn, size := &storage.Txn{}, 0
+		for rec, err := range r.store.Scan(table, prefix, "") {
+			if err != nil {
+				return fmt.Errorf("read %s: %w", table, err)
+			}
+			txn.Writes = append(txn.Writes, storage.Write{Table: table, Key: rec.Key, Quiet: true})
+			if size += len(rec.Key) + 64; size > clearBytes {
+				break
+			}
+		}
+		if len(txn.Writes) == 0 {
+			return nil
+		}
+		if _, err := r.store.Commit(ctx, txn); err != nil {
+			return fmt.Errorf("clear %s: %w", table, err)
+		}
+	}
 }

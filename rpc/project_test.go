@@ -123,6 +123,14 @@ func TestProjectsAndAliases(t *testing.T) {
 	if _, err := topics.GetRoute(t.Context(), req(&pb.GetRouteRequest{Id: one + "/none"})); connect.CodeOf(err) != connect.CodeNotFound {
 		t.Errorf("no route: %v", err)
 	}
+	// Whoever has a key of the project would have one of the next of its name.
+	guest, _ := h.newKey(t, &pb.Key{Role: "viewer", Project: other, Name: "guest"})
+	if _, err := projects.DeleteProject(t.Context(), req(&pb.DeleteProjectRequest{Project: other})); connect.CodeOf(err) != connect.CodeFailedPrecondition || !strings.Contains(err.Error(), "key (1)") {
+		t.Errorf("a project with a key: %v", err)
+	}
+	if _, err := h.keys(h.admin).DeleteKey(t.Context(), req(&pb.DeleteKeyRequest{Id: guest})); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := projects.DeleteProject(t.Context(), req(&pb.DeleteProjectRequest{Project: other})); err != nil {
 		t.Error(err)
 	}

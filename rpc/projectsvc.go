@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"fmt"
 
 	"connectrpc.com/connect"
 
@@ -39,10 +40,35 @@ func (s *projectService) ListProjects(ctx context.Context, r *connect.Request[pb
 }
 
 func (s *projectService) DeleteProject(ctx context.Context, r *connect.Request[pb.DeleteProjectRequest]) (*connect.Response[pb.DeleteProjectResponse], error) {
-	if err := s.s.o.Registry.DeleteProject(ctx, r.Msg.Project); err != nil {
+	keys, err := s.keysOf(r.Msg.Project)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.s.o.Registry.DeleteProject(ctx, r.Msg.Project, keys...); err != nil {
 		return nil, err
 	}
 	return connect.NewResponse(&pb.DeleteProjectResponse{}), nil
+}
+
+// keysOf says how many keys a project has of its own, where it has some: they would open the next one of its name.
+func (s *projectService) keysOf(name string) ([]string, error) {
+	n := 0
+	for rec, err := range s.s.o.Store.Scan(TableKey, "", "") {
+		if err != nil {
+			return nil, fmt.Errorf("keys of project %s: %w", name, err)
+		}
+		key, err := decodeKey(rec.Value)
+		if err != nil {
+			return nil, err
+		}
+		if key.Project == name {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	return []string{fmt.Sprintf("key (%d)", n)}, nil
 }
 
 // projectProcedures are the lines of the table for projects.

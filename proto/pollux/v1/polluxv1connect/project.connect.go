@@ -53,7 +53,8 @@ type ProjectServiceClient interface {
 	CreateProject(context.Context, *connect.Request[v1.CreateProjectRequest]) (*connect.Response[v1.CreateProjectResponse], error)
 	GetProject(context.Context, *connect.Request[v1.GetProjectRequest]) (*connect.Response[v1.GetProjectResponse], error)
 	ListProjects(context.Context, *connect.Request[v1.ListProjectsRequest]) (*connect.Response[v1.ListProjectsResponse], error)
-	// DeleteProject forgets a project's settings. One that still has records stays.
+	// DeleteProject forgets a project's settings, what it counted and refused, and what is kept for later subscribers of its MQTT topics. One that
+	// still has records, or keys of its own, stays. Its history and its journal stay, too, for as long as retention keeps them.
 	DeleteProject(context.Context, *connect.Request[v1.DeleteProjectRequest]) (*connect.Response[v1.DeleteProjectResponse], error)
 }
 
@@ -131,7 +132,8 @@ type ProjectServiceHandler interface {
 	CreateProject(context.Context, *connect.Request[v1.CreateProjectRequest]) (*connect.Response[v1.CreateProjectResponse], error)
 	GetProject(context.Context, *connect.Request[v1.GetProjectRequest]) (*connect.Response[v1.GetProjectResponse], error)
 	ListProjects(context.Context, *connect.Request[v1.ListProjectsRequest]) (*connect.Response[v1.ListProjectsResponse], error)
-	// DeleteProject forgets a project's settings. One that still has records stays.
+	// DeleteProject forgets a project's settings, what it counted and refused, and what is kept for later subscribers of its MQTT topics. One that
+	// still has records, or keys of its own, stays. Its history and its journal stay, too, for as long as retention keeps them.
 	DeleteProject(context.Context, *connect.Request[v1.DeleteProjectRequest]) (*connect.Response[v1.DeleteProjectResponse], error)
 }
 

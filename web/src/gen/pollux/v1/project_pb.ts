@@ -234,7 +234,8 @@ export const ProjectService: GenService<{
     output: typeof ListProjectsResponseSchema;
   },
   /**
-   * DeleteProject forgets a project's settings. One that still has records stays.
+   * DeleteProject forgets a project's settings, what it counted and refused, and what is kept for later subscribers of its MQTT topics. One that
+   * still has records, or keys of its own, stays. Its history and its journal stay, too, for as long as retention keeps them.
    *
    * @generated from rpc pollux.v1.ProjectService.DeleteProject
    */
