@@ -103,7 +103,8 @@ func (t *twin) follow() {
 	}
 }
 
-// followedBy adds a subscription, unless it has been there all the time, and tells the first value.
+// followedBy adds a subscription, unless it has been there all the time, and tells the first value, or that there is none: who follows may
+// know one of an earlier twin of the id.
 func (t *twin) followedBy(x aim) {
 	r := t.audience.readers[x.subscriber]
 	if r == nil {
@@ -118,9 +119,7 @@ func (t *twin) followedBy(x aim) {
 	default:
 		r.follows[i] = x
 	}
-	if p := t.st.Property(state.Intern(x.property)); p != nil {
-		t.inform(r, x.follow, p)
-	}
+	t.inform(r, x.follow, t.st.Property(state.Intern(x.property)))
 }
 
 // leave ends a subscription.
@@ -182,8 +181,8 @@ func (t *twin) retell(subscriber string) {
 		return
 	}
 	for _, x := range r.follows {
-		if p := t.st.Property(state.Intern(x.property)); x.system == derivedSystem && p != nil {
-			t.inform(r, x.follow, p)
+		if x.system == derivedSystem {
+			t.inform(r, x.follow, t.st.Property(state.Intern(x.property)))
 		}
 	}
 }
@@ -200,15 +199,17 @@ func (t *twin) requalified() {
 	}
 }
 
-// inform queues a notice. A slow reader is told the newest value of each property, and how many it was not told.
+// inform queues a notice; p is nil where the property has no value. A slow reader is told the newest value of each property, and how many it
+// was not told.
 func (t *twin) inform(r *reader, x follow, p *state.Property) {
-	q := pb.Quality(p.Quality())
-	if q == pb.Quality_QUALITY_GOOD && !t.live() {
-		q = pb.Quality_QUALITY_STALE
-	}
 	t.audience.sequence++
-	n := &actorv1.Notice{Sequence: t.audience.sequence, Name: x.name, System: x.system, Property: x.property,
-		Value: string(p.Value.AppendJSON(nil)), Quality: q, Time: p.Time()}
+	n := &actorv1.Notice{Sequence: t.audience.sequence, Name: x.name, System: x.system, Property: x.property, Value: "null", Quality: pb.Quality_QUALITY_BAD}
+	if p != nil {
+		if n.Quality = pb.Quality(p.Quality()); n.Quality == pb.Quality_QUALITY_GOOD && !t.live() {
+			n.Quality = pb.Quality_QUALITY_STALE
+		}
+		n.Value, n.Time = string(p.Value.AppendJSON(nil)), p.Time()
+	}
 	if len(r.queue) >= min(maxNotices, max(4, maxOwed/len(t.audience.readers))) {
 		if i := slices.IndexFunc(r.queue[r.flying:], x.same); i >= 0 {
 			n.Missed = r.queue[r.flying+i].Missed + 1

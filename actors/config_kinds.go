@@ -88,13 +88,13 @@ var configKinds = []ConfigKind{
 		secret: func(ctx context.Context, r *Registry, m, old *pb.Sink) error {
 			return r.keepSecret(ctx, "sink", m, &m.Secret, old, sink.SameHost(old.GetUrl(), m.GetUrl()))
 		}}.kind(),
-	tableKind[*pb.Source]{name: "source", table: inflow.TableSources, output: []string{"has_secret", "state"}, whole: (*Registry).wholeSource,
+	tableKind[*pb.Source]{name: "source", table: inflow.TableSources, output: []string{"has_secret", "state"}, whole: (*Registry).wholeSource, refs: (*Registry).sourceRefs,
 		secret: func(ctx context.Context, r *Registry, m, old *pb.Source) error {
 			return r.keepSecret(ctx, "source", m, &m.Secret, old, sink.SameHost(old.GetUrl(), m.GetUrl()))
 		}}.kind(),
 	tableKind[*pb.Simulation]{name: "simulation", table: simulation.TableSimulations, output: []string{"begin_time", "state"}, whole: (*Registry).wholeSimulation,
 		refs: (*Registry).simulationRefs, names: func(m *pb.Simulation, ref func(kind, id string)) { ref("model", m.Model) }}.kind(),
-	tableKind[*pb.Detector]{name: "detector", table: tableDetectors, whole: (*Registry).wholeDetector, after: (*Engine).detectorsLost,
+	tableKind[*pb.Detector]{name: "detector", table: tableDetectors, output: []string{"create_time"}, whole: (*Registry).wholeDetector, after: (*Engine).detectorsLost,
 		names: func(m *pb.Detector, ref func(kind, id string)) {
 			for _, id := range m.GetOf().GetTwins() {
 				ref("twin", id)

@@ -229,6 +229,14 @@ func (t *twin) sourceGone(id, property string) {
 	}
 }
 
+// sourceAnew has a twin that was made anew under the id of a deleted one say again what it may have said before the deletion was heard of.
+func (t *twin) sourceAnew(id string) {
+	if t.deriving != nil && t.mode == modeLive && t.e.known(id) {
+		t.deriving.asks = append(t.deriving.asks, id)
+		t.askSources()
+	}
+}
+
 // ownChanged: a property of the twin itself has another value.
 func (t *twin) ownChanged(property string) {
 	if t.deriving == nil {

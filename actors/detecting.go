@@ -103,10 +103,15 @@ func (t *twin) redetect(must bool) {
 		if !t.e.world.matches(ProjectOf(t.en.id), c.Of, rec) {
 			continue
 		}
-		d.judges = append(d.judges, t.judgeOf(c, d, old.find(c.Id), training))
-		delete(training, NameOf(c.Id))
+		d.judges = append(d.judges, t.judgeOf(c, d, old.same(c), training))
+		delete(training, c.who)
 	}
 	t.detecting = d
+	for _, j := range old.gone(d) { // what it has learned is on its way to the store perhaps
+		if _, there := training[j.who]; !there {
+			training[j.who] = [2][]byte{j.head()}
+		}
+	}
 	for name, rows := range training {
 		if key := trainingKey(t.en.id, name); !slices.Contains(d.orphans, key) {
 			d.orphans = append(d.orphans, key, key+"\x00")
@@ -119,14 +124,14 @@ func (t *twin) redetect(must bool) {
 		t.detecting = nil
 	}
 	for _, j := range d.judges { // its name is somebody's again
-		d.orphans = slices.DeleteFunc(d.orphans, func(key string) bool { _, name := splitTraining(key); return name == NameOf(j.Id) && d.flying == 0 })
+		d.orphans = slices.DeleteFunc(d.orphans, func(key string) bool { _, who := splitTraining(key); return who == j.who && d.flying == 0 })
 	}
 }
 
 // judgeOf begins a detector's work on the twin.
 func (t *twin) judgeOf(c *detector, d *detecting, old *judge, training map[string][2][]byte) *judge {
 	j := &judge{detector: c, born: t.stamp()}
-	rows := training[NameOf(c.Id)]
+	rows := training[c.who]
 	was, property, short := readHead(rows[0])
 	long := rows[1]
 	if old != nil && old.asks && old.wrote {
@@ -235,6 +240,27 @@ func (d *detecting) find(id string) *judge {
 		}
 	}
 	return nil
+}
+
+// same gives the judge that goes on with a detector: that of the id, if it was not made anew.
+func (d *detecting) same(c *detector) *judge {
+	if j := d.find(c.Id); j != nil && j.who == c.who {
+		return j
+	}
+	return nil
+}
+
+// gone are those that judged, and do not any more.
+func (d *detecting) gone(now *detecting) (all []*judge) {
+	if d == nil {
+		return nil
+	}
+	for _, j := range d.judges {
+		if j.works() && now.same(j.detector) == nil {
+			all = append(all, j)
+		}
+	}
+	return all
 }
 
 // spoilOutputs marks what a detector has said as no longer so, unless another one goes on saying it, or the twin has that of its own.

@@ -16,8 +16,8 @@ import (
 const (
 	// tableDetectors: id → pb.Detector.
 	tableDetectors storage.Table = "detector"
-	// tableTraining: twin, zero, detector's name → output, one, property, zero, what changes with each reading; and with a zero behind it → what
-	// rarely changes.
+	// tableTraining: twin, zero, what stands for the detector (detector.who) → output, one, property, zero, what changes with each reading; and with a
+	// zero behind it → what rarely changes.
 	tableTraining storage.Table = "training"
 
 	// maxDetectors of a project, and maxJudges of a twin.
@@ -33,6 +33,8 @@ const (
 // detector is a record, ready to judge.
 type detector struct {
 	*pb.Detector
+	// who stands for it in what is kept for it: its name, and when it was made, so that one that is made anew under its id has nothing of it.
+	who      string
 	settings analytics.Settings
 	output   string
 	names    []string // of its properties, as the outputs of its kind
@@ -59,7 +61,10 @@ func newDetectors(e *Engine) *detectors {
 
 // compileDetector makes a detector ready. What is wrong with it is an *analytics.FieldError.
 func compileDetector(m *pb.Detector) (*detector, error) {
-	d := &detector{Detector: m, output: m.Output}
+	d := &detector{Detector: m, who: NameOf(m.Id), output: m.Output}
+	if m.CreateTime != nil {
+		d.who += fmt.Sprintf("@%x", m.CreateTime.AsTime().UnixNano())
+	}
 	s := analytics.Settings{Kind: analytics.Kind(m.Kind), Threshold: m.Threshold, Window: m.Window.AsDuration(), Readings: int(m.Readings), Tolerance: m.Tolerance}
 	if m.TimeZone != "" {
 		zone, err := time.LoadLocation(m.TimeZone)
@@ -219,12 +224,12 @@ func (x *detectors) sweepTraining() bool {
 			x.e.log.Error("training", "err", err)
 			break
 		}
-		twin, name := splitTraining(rec.Key)
+		twin, who := splitTraining(rec.Key)
 		if twin == last || x.e.owned[x.e.slotOf(twin)].Load() == nil {
 			continue
 		}
 		all := x.of(ProjectOf(twin))
-		if i := slices.IndexFunc(all, func(d *detector) bool { return NameOf(d.Id) == name }); i >= 0 && !all[i].Paused {
+		if i := slices.IndexFunc(all, func(d *detector) bool { return d.who == who }); i >= 0 && !all[i].Paused {
 			continue
 		}
 		last = twin
@@ -265,8 +270,14 @@ func (x *detectors) sweepTwins(id string) bool {
 	return x.e.ctx.Err() == nil
 }
 
-// splitTraining gives the twin and the detector's name of a record of training.
-func splitTraining(key string) (twin, name string) {
-	twin, name, _ = strings.Cut(key, "\x00")
-	return twin, strings.TrimSuffix(name, "\x00")
+// splitTraining gives the twin of a record of training, and who stands for the detector.
+func splitTraining(key string) (twin, who string) {
+	twin, who, _ = strings.Cut(key, "\x00")
+	return twin, strings.TrimSuffix(who, "\x00")
 }
+
+// scope is for whom alone a logic keeps what it keeps for the detector.
+func (d *detector) scope() string { return detectorScope + ProjectOf(d.Id) + "/" + d.who }
+
+// detectorScope begins the scopes of detectors.
+const detectorScope = "detector/"

@@ -55,8 +55,7 @@ func (x *detectors) asked(id string) *asker {
 	if d == nil || d.Paused || d.settings.Kind != analytics.Module {
 		return nil
 	}
-	by := "detector/" + id
-	return &asker{logic: d.Logic, by: by, scope: by, copies: 1, count: func([]*judged) {}, next: func(all []outgoing, m outgoing, j *judged) []outgoing {
+	return &asker{logic: d.Logic, by: detectorScope + id, scope: d.scope(), copies: 1, count: func([]*judged) {}, next: func(all []outgoing, m outgoing, j *judged) []outgoing {
 		v, err := d.verdict(j)
 		if err != nil {
 			x.e.logics.complain(d.Logic, err)
@@ -206,7 +205,8 @@ func (x *detectors) sweepCells() {
 		if len(part) < 4 || x.e.owned[x.e.slotOf(part[0])].Load() == nil {
 			continue
 		}
-		if id, ok := strings.CutPrefix(part[3], "detector/"); !ok || slices.ContainsFunc(x.of(ProjectOf(id)), func(d *detector) bool { return d.Id == id }) {
+		who, ok := strings.CutPrefix(part[3], detectorScope)
+		if !ok || slices.ContainsFunc(x.of(ProjectOf(who)), func(d *detector) bool { return d.scope() == part[3] }) {
 			continue
 		}
 		gone = append(gone, storage.Write{Table: tableLogicStates, Key: rec.Key, Quiet: true})

@@ -477,7 +477,7 @@ func (m *judged) read(eff *drivers.Effects) error {
 	return nil
 }
 
-// forget removes what runs remembered of a deleted twin, or of a deleted logic. The owner of its slot does so.
+// forget removes what the runs of a deleted logic remembered. The owner of its slot does so.
 func (l *logics) forget(id string) {
 	l.mu.Lock()
 	delete(l.by, id)
@@ -488,6 +488,9 @@ func (l *logics) forget(id string) {
 	}
 	l.e.goFunc(func() {
 		forgetCells(l.e, id)
+		if l.e.known(id) {
+			return // it was made anew, and forgets what topics it does not read as it begins
+		}
 		if err := l.e.pruneSettled(l.e.ctx, id, nil); err != nil {
 			l.e.log.Warn("forget what logic settled", "twin", id, "err", err)
 		}

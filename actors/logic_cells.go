@@ -121,8 +121,8 @@ func (x *cell) set(v wire.Value) {
 func (c *cells) txn(t *storage.Txn) *storage.Txn {
 	for _, twin := range slices.Sorted(maps.Keys(c.by)) {
 		x := c.by[twin]
-		if string(x.now) == string(x.was) {
-			continue
+		if string(x.now) == string(x.was) || twin != "" && !c.e.known(twin) {
+			continue // what a deleted twin said last leaves nothing to the next one of its id
 		}
 		if t == nil {
 			t = &storage.Txn{}
@@ -139,7 +139,26 @@ func (c *cells) txn(t *storage.Txn) *storage.Txn {
 
 func isGuard(err error) bool { return errors.Is(err, storage.ErrGuard) }
 
-// forgetCells removes what runs keep of a twin, and what the logic of that id keeps.
+// maxCellsGone is how many cells go in the transaction that removes a twin's state, whose room they share: the key of each has three ids at most.
+const maxCellsGone = 400
+
+// cellsGone are the writes that remove what runs keep of a deleted twin.
+func (t *twin) cellsGone(writes []storage.Write) []storage.Write {
+	n := 0
+	for rec, err := range t.e.store.Scan(tableLogicStates, t.en.id+"\x00", "") {
+		if err != nil {
+			t.e.log.Error("forget what logic kept", "twin", t.en.id, "err", err)
+			break
+		}
+		writes = append(writes, storage.Write{Table: tableLogicStates, Key: rec.Key, Quiet: true})
+		if n++; n == maxCellsGone {
+			break
+		}
+	}
+	return writes
+}
+
+// forgetCells removes what the runs of a deleted logic keep, and not those of one that was made anew under its id.
 func forgetCells(e *Engine, id string) {
 	var keys []string
 	for rec, err := range e.store.Scan(tableLogicStates, "", "") {
@@ -147,11 +166,18 @@ func forgetCells(e *Engine, id string) {
 			e.log.Warn("forget what logic kept", "twin", id, "err", err)
 			return
 		}
-		twin, rest, _ := strings.Cut(rec.Key, "\x00")
-		logic, _, _ := strings.Cut(rest, "\x00")
-		if twin == id || logic == id {
+		if part := strings.Split(rec.Key, "\x00"); len(part) > 2 && part[1] == id {
 			keys = append(keys, rec.Key)
 		}
+	}
+	t, err := e.readTwin(id) // after the keys: what it keeps by now is not among them, or is told by when it was made
+	if err != nil {
+		e.log.Warn("forget what logic kept", "twin", id, "err", err)
+		return
+	}
+	if t != nil {
+		anew := fmt.Sprintf("%x", t.CreateTime.AsTime().UnixMilli())
+		keys = slices.DeleteFunc(keys, func(key string) bool { return strings.Split(key, "\x00")[2] == anew })
 	}
 	for batch := range slices.Chunk(keys, 500) {
 		txn := &storage.Txn{}

@@ -304,7 +304,7 @@ func pageSize(size uint32) int {
 }
 
 // deleteUnused deletes a record that nobody needs. First it holds the record, so that no new use can begin; then it
-// looks; then it deletes, with what else goes, or lets go again. also may be nil.
+// looks; then it deletes, with what else goes, or lets go again. also may be nil: what it gives goes in the same transaction.
 func (r *Registry) deleteUnused(ctx context.Context, kind string, table storage.Table, key string, used func() ([]string, error),
 	also func() ([]storage.Write, error)) error {
 	rec, ok, err := r.store.Get(table, key)
@@ -316,27 +316,36 @@ func (r *Registry) deleteUnused(ctx context.Context, kind string, table storage.
 	}
 	hold := holdKey(kind, key)
 	exists := storage.Guard{Table: table, Key: key, Revision: rec.Revision}
-	_, err = r.store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{exists},
+	held, err := r.store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{exists},
 		Writes: []storage.Write{{Table: tableHolds, Key: hold, Value: []byte{1}}}})
 	if err != nil {
 		return deleteError(kind, key, err)
+	}
+	letGo := func(why error) error {
+		_, err := r.store.Commit(context.WithoutCancel(ctx), &storage.Txn{Guards: []storage.Guard{{Table: tableHolds, Key: hold, Revision: held}},
+			Writes: []storage.Write{{Table: tableHolds, Key: hold}}})
+		if errors.Is(err, storage.ErrGuard) {
+			err = nil // somebody else holds it by now
+		}
+		return errors.Join(why, err)
 	}
 	users, err := used()
 	if err == nil && len(users) > 0 {
 		err = &InUseError{What: kind + " " + key, Users: users}
 	}
-	release := storage.Write{Table: tableHolds, Key: hold}
-	txn := &storage.Txn{Guards: []storage.Guard{exists}, Writes: []storage.Write{{Table: table, Key: key}, release}}
+	txn := &storage.Txn{Guards: []storage.Guard{exists}, Writes: []storage.Write{{Table: table, Key: key}, {Table: tableHolds, Key: hold}}}
 	if err == nil && also != nil {
 		var writes []storage.Write
 		writes, err = also()
 		txn.Writes = append(txn.Writes, writes...)
 	}
 	if err != nil {
-		_, undo := r.store.Commit(context.WithoutCancel(ctx), &storage.Txn{Writes: []storage.Write{release}})
-		return errors.Join(err, undo)
+		return letGo(err)
 	}
 	_, err = r.store.Commit(context.WithoutCancel(ctx), txn)
+	if errors.Is(err, storage.ErrGuard) {
+		return letGo(deleteError(kind, key, err)) // it was changed meanwhile, and stays
+	}
 	return deleteError(kind, key, err)
 }
 

@@ -75,6 +75,10 @@ func (r *Registry) wholeDetector(m *pb.Detector) (*pb.Detector, error) {
 	if _, err := compileDetector(m); err != nil {
 		return nil, detectorError(err)
 	}
+	m.CreateTime = r.e.timestamp()
+	if old, err := r.Detector(m.Id); err == nil {
+		m.CreateTime = old.CreateTime
+	}
 	if n, err := r.store.Count(tableDetectors, ProjectOf(m.Id)+"/"); err == nil && m.Revision == 0 && n >= maxDetectors {
 		if _, there, err := r.store.Get(tableDetectors, m.Id); err == nil && !there {
 			return nil, invalid("/detector/id", "project %s has %d detectors, which are as many as may be", ProjectOf(m.Id), n)

@@ -290,17 +290,34 @@ func (r *Registry) DeleteDriver(ctx context.Context, name, version string) error
 			return err
 		}
 	}
-	_, err = r.store.Commit(ctx, &storage.Txn{Writes: []storage.Write{{Table: tableReleases, Key: name},
-		{Table: tableSettings, Key: "driver/" + name}}})
-	if err != nil {
-		return fmt.Errorf("delete release of driver %s: %w", name, err)
-	}
 	return nil
+}
+
+// lastWrites are what goes with the last version of a driver: its release, its settings, and what nodes counted in its rollouts. One of that
+// name that is uploaded later has nothing of it.
+func (r *Registry) lastWrites(name, version string) ([]storage.Write, error) {
+	for rec, err := range r.store.Scan(tableDrivers, name+"/", "") {
+		if err != nil {
+			return nil, fmt.Errorf("versions of driver %s: %w", name, err)
+		}
+		if rec.Key != driverKey(name, version) {
+			return nil, nil
+		}
+	}
+	writes := []storage.Write{{Table: tableReleases, Key: name}, {Table: tableSettings, Key: "driver/" + name}}
+	for rec, err := range r.store.Scan(tableTallies, name+"/", "") {
+		if err != nil {
+			return nil, fmt.Errorf("rollouts of driver %s: %w", name, err)
+		}
+		writes = append(writes, storage.Write{Table: tableTallies, Key: rec.Key, Quiet: true})
+	}
+	return writes, nil
 }
 
 // deleteVersion deletes one version. anyUse: whatever uses the driver at all stands against it.
 func (r *Registry) deleteVersion(ctx context.Context, name, version string, anyUse bool) error {
 	before, _ := r.e.catalog.resolve(name)
+	defer r.e.layers.changed()
 	err := r.deleteUnused(ctx, "driver", tableDrivers, driverKey(name, version), func() ([]string, error) {
 		last, err := r.lastVersion(name, version)
 		if err != nil {
@@ -329,7 +346,7 @@ func (r *Registry) deleteVersion(ctx context.Context, name, version string, anyU
 			}
 		}
 		return users, nil
-	}, nil)
+	}, func() ([]storage.Write, error) { return r.lastWrites(name, version) })
 	if err != nil {
 		return err
 	}

@@ -52,11 +52,19 @@ func (r *Registry) putSource(ctx context.Context, m, old *pb.Source) (*pb.Source
 	if err := r.keepSecret(ctx, "source", m, &m.Secret, old, sink.SameHost(old.GetUrl(), m.GetUrl())); err != nil {
 		return nil, err
 	}
-	m, err = put(ctx, r, "source", inflow.TableSources, id, m, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil })
+	m, err = put(ctx, r, "source", inflow.TableSources, id, m, func() ([]storage.Guard, []storage.Write, error) { return r.sourceRefs(m) })
 	if err != nil {
 		return nil, err
 	}
 	return shownSource(m), nil
+}
+
+// sourceRefs gives a new source the record of its state, which is there as long as the source.
+func (r *Registry) sourceRefs(m *pb.Source) ([]storage.Guard, []storage.Write, error) {
+	if m.Revision != 0 {
+		return nil, nil, nil
+	}
+	return nil, []storage.Write{{Table: inflow.TableStates, Key: m.Id, Value: []byte{}, Quiet: true}}, nil
 }
 
 // wholeSource checks a source.

@@ -115,6 +115,16 @@ func (r *Registry) notifierRefs(m *pb.Notifier) ([]storage.Guard, []storage.Writ
 // notifierBegins has a new notifier begin where its outbox does: that goes on with the offsets of one of the same name before, whose messages are
 // none that this one has missed.
 func (r *Registry) notifierBegins(id string) ([]storage.Write, error) {
+	tail, err := r.outboxTail(id)
+	if err != nil || tail == nil {
+		return nil, err
+	}
+	value, err := proto.Marshal(&pb.NotifierState{Position: tail.First})
+	return []storage.Write{{Table: notify.TableStates, Key: id, Value: value, Quiet: true}}, err
+}
+
+// outboxTail gives how far the outbox of a notifier has come, or that of one before it; nil: there was none.
+func (r *Registry) outboxTail(id string) (*actorv1.TopicRecord, error) {
 	rec, ok, err := r.store.Get(topic.TableTails, notify.OutboxOf(id))
 	if err != nil || !ok {
 		return nil, err
@@ -123,8 +133,7 @@ func (r *Registry) notifierBegins(id string) ([]storage.Write, error) {
 	if err := proto.Unmarshal(rec.Value, tail); err != nil {
 		return nil, fmt.Errorf("outbox of notifier %s: %w", id, err)
 	}
-	value, err := proto.Marshal(&pb.NotifierState{Position: tail.First})
-	return []storage.Write{{Table: notify.TableStates, Key: id, Value: value, Quiet: true}}, err
+	return tail, nil
 }
 
 // PutNotifier makes a notifier (revision 0) with its outbox, or replaces the one of the revision given.
@@ -215,11 +224,15 @@ func (r *Registry) DeleteNotifier(ctx context.Context, id string) error {
 	if err := r.deleteTopic(ctx, notify.OutboxOf(m.Id)); err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
+	tail, err := r.outboxTail(m.Id) // before the next one writes to it
+	if err != nil {
+		return err
+	}
 	if _, err := r.store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{{Table: notify.TableNotifiers, Key: m.Id, Revision: m.Revision}},
 		Writes: []storage.Write{{Table: notify.TableNotifiers, Key: m.Id}, {Table: notify.TableStates, Key: m.Id, Quiet: true}}}); err != nil {
 		return deleteError("notifier", m.Id, err)
 	}
-	return r.e.notifiers.Forget(ctx, m.Id)
+	return r.e.notifiers.Forget(ctx, m.Id, tail.GetNext())
 }
 
 // TestNotifier sends a message past the outbox, once and at once.

@@ -128,11 +128,20 @@ func (r *Registry) setTwinSettings(ctx context.Context, s settingsScope, req *pb
 // setScopeSettings changes the settings of a driver, zone or system.
 func (r *Registry) setScopeSettings(ctx context.Context, s settingsScope, req *pb.SetSettingsRequest, by string) (uint64, error) {
 	var c scopeChange
-	_, err := r.change(ctx, func() (txn *storage.Txn, err error) {
+	_, err := r.change(ctx, func() (*storage.Txn, error) {
+		there, err := r.scopeGuard(s)
+		if err != nil {
+			return nil, err
+		}
 		if c, err = r.scopeChange(s, req); err != nil || c.none() {
 			return nil, err
 		}
-		return r.scopeTxn(ctx, s, c.rec, c.after.values, c.secrets, by)
+		txn, err := r.scopeTxn(ctx, s, c.rec, c.after.values, c.secrets, by)
+		if err != nil {
+			return nil, err
+		}
+		txn.Guards = append(txn.Guards, there)
+		return txn, nil
 	}, func(*storage.GuardError) error { return nil })
 	if err != nil {
 		return 0, err
@@ -144,6 +153,23 @@ func (r *Registry) setScopeSettings(ctx context.Context, s settingsScope, req *p
 		}
 	}
 	return uint64(len(c.touched)), nil
+}
+
+// scopeGuard guards that the driver, zone or system is there: what is deleted leaves no settings to the next one of its name.
+func (r *Registry) scopeGuard(s settingsScope) (storage.Guard, error) {
+	table, key := map[string]storage.Table{"driver": tableDrivers, "zone": tableZones, "system": tableSystems}[s.kind], s.id
+	if s.kind == "driver" {
+		d, err := findDriver(r.store, s.id, "")
+		if err != nil {
+			return storage.Guard{}, err
+		}
+		key = driverKey(d.Name, d.Version)
+	}
+	rec, ok, err := r.store.Get(table, key)
+	if err == nil && !ok {
+		err = fmt.Errorf("%s: %w", s.about, ErrNotFound)
+	}
+	return storage.Guard{Table: table, Key: key, Revision: rec.Revision}, err
 }
 
 // scopeChange is what a change of a scope's settings means: what it sets before and after, secrets open, and the twins that have others then.

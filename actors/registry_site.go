@@ -130,12 +130,8 @@ func (r *Registry) DeleteZone(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	old, err := get(r.store, tableZones, id, &pb.Zone{})
-	if err != nil {
-		return err
-	}
 	defer r.e.layers.changed()
-	err = r.deleteUnused(ctx, "zone", tableZones, id, func() ([]string, error) {
+	return r.deleteUnused(ctx, "zone", tableZones, id, func() ([]string, error) {
 		var all []string
 		for _, kind := range []string{"zone", "zone-parent", "zone-system"} {
 			users, err := r.users(kind, id)
@@ -146,18 +142,17 @@ func (r *Registry) DeleteZone(ctx context.Context, id string) error {
 		}
 		return all, nil
 	}, func() ([]storage.Write, error) {
+		z, err := get(r.store, tableZones, id, &pb.Zone{})
+		if err != nil {
+			return nil, err
+		}
 		_, writes, err := r.unrelate(ctx, end{"zone", id}) // while the zone is held nothing can join it
+		writes = append(writes, storage.Write{Table: tableSettings, Key: "zone/" + id})
+		if z.Parent != "" {
+			writes = append(writes, storage.Write{Table: tableUses, Key: useKey("zone-parent", z.Parent, id)})
+		}
 		return writes, err
 	})
-	if err != nil {
-		return err
-	}
-	writes := []storage.Write{{Table: tableSettings, Key: "zone/" + id}}
-	if old.Parent != "" {
-		writes = append(writes, storage.Write{Table: tableUses, Key: useKey("zone-parent", old.Parent, id)})
-	}
-	_, err = r.store.Commit(ctx, &storage.Txn{Writes: writes})
-	return err
 }
 
 // PutSystem creates a system (revision 0), or replaces the one of the revision given. Its twins must exist.

@@ -79,7 +79,7 @@ func (r *Registry) rehearse(ctx context.Context, d *detector, twin string) (*reh
 		return nil, fmt.Errorf("logic %s: %w", d.Logic, err)
 	}
 	h := &rehearsal{ctx: ctx, r: r, d: d, twin: twin, run: run, host: &trial{e: r.e, project: ProjectOf(d.Id), system: cfg.system, out: &pb.TryLogicResponse{}},
-		cells: &cells{e: r.e, logic: d.Logic, created: x.created, scope: "detector/" + d.Id}}
+		cells: &cells{e: r.e, logic: d.Logic, created: x.created, scope: d.scope()}}
 	if x, ok := run.Runner.(drivers.Rower); ok {
 		h.row = x.Row()
 	}

@@ -134,7 +134,7 @@ func (w *rollouts) look() {
 	for _, name := range names {
 		rel, err := readRelease(w.e.store, name)
 		if err == nil && active(rel) != nil {
-			if err = w.report(active(rel)); err == nil {
+			if err = w.report(rel); err == nil {
 				err = w.decide(rel)
 			}
 		}
@@ -144,8 +144,10 @@ func (w *rollouts) look() {
 	}
 }
 
-// report commits what this node counted, where it is more than before.
-func (w *rollouts) report(o *pb.Rollout) error {
+// report commits what this node counted, where it is more than before, as long as the release is the one that was read: another driver of the
+// name begins to count anew.
+func (w *rollouts) report(rel *pb.Release) error {
+	o := active(rel)
 	w.mu.Lock()
 	c := w.seen[o.Driver]
 	w.mu.Unlock()
@@ -172,10 +174,13 @@ func (w *rollouts) report(o *pb.Rollout) error {
 	}
 	ctx, cancel := context.WithTimeout(w.e.ctx, 10*rolloutEvery)
 	defer cancel()
-	_, err = w.e.store.Commit(ctx, &storage.Txn{Writes: []storage.Write{
-		{Table: tableTallies, Key: tallyPrefix(o) + w.e.o.Node, Value: value, Quiet: true}}})
-	if err == nil {
+	_, err = w.e.store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{{Table: tableReleases, Key: rel.Driver, Revision: rel.Revision}},
+		Writes: []storage.Write{{Table: tableTallies, Key: tallyPrefix(o) + w.e.o.Node, Value: value, Quiet: true}}})
+	switch {
+	case err == nil:
 		c.told = t
+	case errors.Is(err, storage.ErrGuard):
+		return nil // it is looked at again
 	}
 	return err
 }

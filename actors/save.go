@@ -447,7 +447,7 @@ func (t *twin) commitRemoval() {
 	if t.st.Wake != 0 {
 		txn.Writes = append(txn.Writes, del(tableWakes, wakeKey(t.en.slot, t.en.id, t.st.Wake)))
 	}
-	txn.Writes = t.saves().refusalWrites(t.trainingGone(append(txn.Writes, t.inheritance()...)))
+	txn.Writes = t.saves().refusalWrites(t.cellsGone(t.trainingGone(append(txn.Writes, t.inheritance()...))))
 	if t.en.slot.Class() != 0 {
 		txn.Writes = append(txn.Writes, storage.Write{Table: tableShift, Key: cluster.ShiftKey(t.en.slot, t.en.id)})
 	}

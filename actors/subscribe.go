@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -162,7 +163,10 @@ func (t *twin) notices(m *actorv1.Notices, c *call) {
 			settle(fmt.Errorf("twin %s: what it was told before waits: %w", t.en.id, cluster.ErrOverloaded))
 			return
 		}
-		told := sumOf(m.Twin, n)
+		told := uint64(0)
+		if n.Time != 0 { // else it has not said anything
+			told = sumOf(m.Twin, n)
+		}
 		if s.Told == told && !t.hears(s, func(*heard) bool { return true }) { // else it will have been told something else
 			s.Stream, s.Sequence = m.Stream, n.Sequence // by an earlier life of that twin
 			t.touched = true
@@ -209,7 +213,7 @@ type heard struct {
 // hear queues the event of a notice.
 func (t *twin) hear(n *actorv1.Notice, from string, told, stream uint64, done func(error)) {
 	in, _ := json.Marshal(drivers.SubscriptionInput{Twin: from, Name: n.Name, System: n.System, Property: n.Property,
-		Value: json.RawMessage(n.Value), Quality: drivers.Quality(n.Quality).String(), Time: n.Time, Missed: int(n.Missed)})
+		Value: json.RawMessage(n.Value), Quality: drivers.Quality(n.Quality).String(), Time: cmp.Or(n.Time, t.stamp()), Missed: int(n.Missed)})
 	h := &heard{n.System, n.Name, n.Property, stream, n.Sequence, told}
 	t.working().push(event{kind: drivers.EventSubscription, input: in, notice: h, done: func(err error) {
 		if s := t.subscription(h.system, h.name, h.property); s != nil && (err == nil || errors.Is(err, mqtt.ErrRefused)) {
@@ -248,6 +252,7 @@ type orphaned struct{ follow follow }
 func (m *orphaned) run(t *twin) {
 	if m.follow.system == derivedSystem {
 		t.sourceGone(m.follow.name, m.follow.property)
+		t.sourceAnew(m.follow.name)
 		return
 	}
 	if t.mode != modeLive || t.receivable() != nil {
@@ -257,7 +262,7 @@ func (m *orphaned) run(t *twin) {
 	if s == nil || s.Told == 0 || t.hearing(s, 0, 0) || t.follows(m.follow) {
 		return
 	}
-	n := &actorv1.Notice{System: s.System, Name: s.Name, Property: s.Property, Value: "null", Quality: pb.Quality_QUALITY_BAD, Time: t.stamp()}
+	n := &actorv1.Notice{System: s.System, Name: s.Name, Property: s.Property, Value: "null", Quality: pb.Quality_QUALITY_BAD}
 	t.hear(n, "", 0, 0, func(error) {})
 }
 

@@ -12,7 +12,7 @@ import (
 // maxLongParts is how many of the larger parts of training go in one transaction; what is beyond goes with the next.
 const maxLongParts = 4
 
-// training reads what the twin has learned: by the detector's name, what changes often and what rarely does.
+// training reads what the twin has learned: by who stands for the detector, what changes often and what rarely does.
 func (t *twin) training() map[string][2][]byte {
 	all := map[string][2][]byte{}
 	for rec, err := range t.e.store.Scan(tableTraining, t.en.id+"\x00", "") {
@@ -32,7 +32,7 @@ func (t *twin) training() map[string][2][]byte {
 	return all
 }
 
-func trainingKey(twin, name string) string { return twin + "\x00" + name }
+func trainingKey(twin, who string) string { return twin + "\x00" + who }
 
 // head begins a record of training: the detector's output, and the property that it judges.
 func (j *judge) head() []byte {
@@ -60,7 +60,7 @@ func (t *twin) trainingWrites(writes []storage.Write) []storage.Write {
 		if !j.dirty || !j.works() {
 			continue
 		}
-		key := trainingKey(t.en.id, NameOf(j.Id))
+		key := trainingKey(t.en.id, j.who)
 		if j.asks {
 			writes = append(writes, storage.Write{Table: tableTraining, Key: key, Value: j.head(), Quiet: true})
 			j.flying = true

@@ -227,13 +227,17 @@ func (h *Host) outcome(id string, offset uint64) (*pb.NotificationOutcome, error
 	return o, nil
 }
 
-// Forget deletes what is stored of a notifier beside its record: in steps, so that it can be called again.
-func (h *Host) Forget(ctx context.Context, id string) error {
+// Forget deletes what is stored of a notifier beside its record, of messages before an offset: one that is made anew under the id goes on there. It
+// does so in steps, and can be called again.
+func (h *Host) Forget(ctx context.Context, id string, before uint64) error {
 	for {
 		var w []storage.Write
 		for rec, err := range h.o.Store.Scan(TableOutcomes, id+"\x00", "") {
 			if err != nil {
 				return fmt.Errorf("outcomes of notifier %s: %w", id, err)
+			}
+			if rec.Key >= outcomeKey(id, before) {
+				break
 			}
 			if w = append(w, storage.Write{Table: TableOutcomes, Key: rec.Key, Quiet: true}); len(w) == 1000 {
 				break

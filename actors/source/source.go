@@ -31,7 +31,7 @@ import (
 const (
 	// TableSources: id → pb.Source, what was configured.
 	TableSources storage.Table = "source"
-	// TableStates: id → pb.SourceState, how it does.
+	// TableStates: id → pb.SourceState, how it does. It is there as long as the source.
 	TableStates storage.Table = "sourceat"
 )
 
@@ -124,9 +124,11 @@ type run struct {
 	state  *pb.SourceState
 	behind map[string]bool // partitions whose group is further than the state
 	given  bool            // there are partitions that it had not before
-	told   time.Time
-	news   bool      // records were read since
-	seen   time.Time // the topic was there
+	// revision of the state's record: what others have written, as of a source that was made anew, is not overwritten.
+	revision uint64
+	told     time.Time
+	news     bool      // records were read since
+	seen     time.Time // the topic was there
 }
 
 func (h *Host) run(life *perslot.Run) error {
@@ -142,7 +144,7 @@ func (h *Host) run(life *perslot.Run) error {
 	if err != nil {
 		return fmt.Errorf("read state: %w", err)
 	}
-	r.state.Node = h.o.Node
+	r.state.Node, r.revision = h.o.Node, rec.Revision
 	if r.u, err = read(r.m.Url); err != nil {
 		return err
 	}
@@ -429,7 +431,8 @@ func (r *run) last() {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.life.Ctx), tellEvery)
 	defer cancel()
-	if err := r.commit(ctx, []storage.Guard{r.life.Owner(), {Table: TableSources, Key: r.m.Id, Revision: rec.Revision}}); err != nil {
+	if err := r.commit(ctx, []storage.Guard{r.life.Owner(), {Table: TableSources, Key: r.m.Id, Revision: rec.Revision},
+		{Table: TableStates, Key: r.m.Id, Revision: r.revision}}); err != nil {
 		r.h.o.Logger.Debug("last state of a source", "source", r.m.Id, "err", err)
 	}
 }
@@ -448,12 +451,12 @@ func (r *run) commit(ctx context.Context, guards []storage.Guard) error {
 	if err != nil {
 		return fmt.Errorf("state: %w", err)
 	}
-	_, err = r.h.o.Store.Commit(ctx, &storage.Txn{Guards: guards, Writes: []storage.Write{{Table: TableStates, Key: r.m.Id, Value: value, Quiet: true}}})
+	revision, err := r.h.o.Store.Commit(ctx, &storage.Txn{Guards: guards, Writes: []storage.Write{{Table: TableStates, Key: r.m.Id, Value: value, Quiet: true}}})
 	if errors.Is(err, storage.ErrGuard) {
 		return fmt.Errorf("%w: %w", perslot.ErrMoved, err)
 	}
 	if err == nil {
-		r.told, r.news = time.Now(), false
+		r.revision, r.told, r.news = revision, time.Now(), false
 	}
 	return nil
 }

@@ -124,7 +124,9 @@ type Detector struct {
 	Paused   bool   `protobuf:"varint,12,opt,name=paused,proto3" json:"paused,omitempty"`
 	Revision uint64 `protobuf:"varint,13,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Of a module: id of the logic, in the detector's project.
-	Logic         string `protobuf:"bytes,14,opt,name=logic,proto3" json:"logic,omitempty"`
+	Logic string `protobuf:"bytes,14,opt,name=logic,proto3" json:"logic,omitempty"`
+	// Set by the server. One that is deleted and made again has another, and learns anew.
+	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -255,6 +257,13 @@ func (x *Detector) GetLogic() string {
 		return x.Logic
 	}
 	return ""
+}
+
+func (x *Detector) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
 }
 
 // DetectorState is how a detector does on a twin.
@@ -1295,7 +1304,7 @@ var File_pollux_v1_analytics_proto protoreflect.FileDescriptor
 
 const file_pollux_v1_analytics_proto_rawDesc = "" +
 	"\n" +
-	"\x19pollux/v1/analytics.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apollux/v1/automation.proto\"\xce\x04\n" +
+	"\x19pollux/v1/analytics.proto\x12\tpollux.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apollux/v1/automation.proto\"\x8b\x05\n" +
 	"\bDetector\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\x05title\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\x05title\x12$\n" +
@@ -1313,7 +1322,9 @@ const file_pollux_v1_analytics_proto_rawDesc = "" +
 	"\x06output\x18\v \x01(\tB$\xbaH!r\x1f\x18d2\x1b^([A-Za-z_][A-Za-z0-9_]*)?$R\x06output\x12\x16\n" +
 	"\x06paused\x18\f \x01(\bR\x06paused\x12\x1a\n" +
 	"\brevision\x18\r \x01(\x04R\brevision\x12\x1e\n" +
-	"\x05logic\x18\x0e \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x05logic\"\xff\x01\n" +
+	"\x05logic\x18\x0e \x01(\tB\b\xbaH\x05r\x03\x18\x84\x02R\x05logic\x12;\n" +
+	"\vcreate_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\"\xff\x01\n" +
 	"\rDetectorState\x12\x16\n" +
 	"\x06output\x18\x01 \x01(\tR\x06output\x12\x14\n" +
 	"\x05ready\x18\x02 \x01(\bR\x05ready\x12\x1a\n" +
@@ -1445,41 +1456,42 @@ var file_pollux_v1_analytics_proto_depIdxs = []int32{
 	19, // 0: pollux.v1.Detector.of:type_name -> pollux.v1.Selection
 	0,  // 1: pollux.v1.Detector.kind:type_name -> pollux.v1.DetectorKind
 	20, // 2: pollux.v1.Detector.window:type_name -> google.protobuf.Duration
-	21, // 3: pollux.v1.DetectorState.due:type_name -> google.protobuf.Timestamp
-	1,  // 4: pollux.v1.CreateDetectorRequest.detector:type_name -> pollux.v1.Detector
-	1,  // 5: pollux.v1.CreateDetectorResponse.detector:type_name -> pollux.v1.Detector
-	1,  // 6: pollux.v1.GetDetectorResponse.detector:type_name -> pollux.v1.Detector
-	1,  // 7: pollux.v1.ListDetectorsResponse.detectors:type_name -> pollux.v1.Detector
-	1,  // 8: pollux.v1.UpdateDetectorRequest.detector:type_name -> pollux.v1.Detector
-	1,  // 9: pollux.v1.UpdateDetectorResponse.detector:type_name -> pollux.v1.Detector
-	2,  // 10: pollux.v1.GetDetectorStateResponse.state:type_name -> pollux.v1.DetectorState
-	1,  // 11: pollux.v1.TryDetectorRequest.detector:type_name -> pollux.v1.Detector
-	21, // 12: pollux.v1.TryDetectorRequest.start:type_name -> google.protobuf.Timestamp
-	21, // 13: pollux.v1.TryDetectorRequest.end:type_name -> google.protobuf.Timestamp
-	17, // 14: pollux.v1.TryDetectorResponse.points:type_name -> pollux.v1.Judged
-	18, // 15: pollux.v1.TryDetectorResponse.anomalies:type_name -> pollux.v1.AnomalySpan
-	21, // 16: pollux.v1.Judged.time:type_name -> google.protobuf.Timestamp
-	21, // 17: pollux.v1.AnomalySpan.start:type_name -> google.protobuf.Timestamp
-	21, // 18: pollux.v1.AnomalySpan.end:type_name -> google.protobuf.Timestamp
-	3,  // 19: pollux.v1.AnalyticsService.CreateDetector:input_type -> pollux.v1.CreateDetectorRequest
-	5,  // 20: pollux.v1.AnalyticsService.GetDetector:input_type -> pollux.v1.GetDetectorRequest
-	7,  // 21: pollux.v1.AnalyticsService.ListDetectors:input_type -> pollux.v1.ListDetectorsRequest
-	9,  // 22: pollux.v1.AnalyticsService.UpdateDetector:input_type -> pollux.v1.UpdateDetectorRequest
-	11, // 23: pollux.v1.AnalyticsService.DeleteDetector:input_type -> pollux.v1.DeleteDetectorRequest
-	13, // 24: pollux.v1.AnalyticsService.GetDetectorState:input_type -> pollux.v1.GetDetectorStateRequest
-	15, // 25: pollux.v1.AnalyticsService.TryDetector:input_type -> pollux.v1.TryDetectorRequest
-	4,  // 26: pollux.v1.AnalyticsService.CreateDetector:output_type -> pollux.v1.CreateDetectorResponse
-	6,  // 27: pollux.v1.AnalyticsService.GetDetector:output_type -> pollux.v1.GetDetectorResponse
-	8,  // 28: pollux.v1.AnalyticsService.ListDetectors:output_type -> pollux.v1.ListDetectorsResponse
-	10, // 29: pollux.v1.AnalyticsService.UpdateDetector:output_type -> pollux.v1.UpdateDetectorResponse
-	12, // 30: pollux.v1.AnalyticsService.DeleteDetector:output_type -> pollux.v1.DeleteDetectorResponse
-	14, // 31: pollux.v1.AnalyticsService.GetDetectorState:output_type -> pollux.v1.GetDetectorStateResponse
-	16, // 32: pollux.v1.AnalyticsService.TryDetector:output_type -> pollux.v1.TryDetectorResponse
-	26, // [26:33] is the sub-list for method output_type
-	19, // [19:26] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	21, // 3: pollux.v1.Detector.create_time:type_name -> google.protobuf.Timestamp
+	21, // 4: pollux.v1.DetectorState.due:type_name -> google.protobuf.Timestamp
+	1,  // 5: pollux.v1.CreateDetectorRequest.detector:type_name -> pollux.v1.Detector
+	1,  // 6: pollux.v1.CreateDetectorResponse.detector:type_name -> pollux.v1.Detector
+	1,  // 7: pollux.v1.GetDetectorResponse.detector:type_name -> pollux.v1.Detector
+	1,  // 8: pollux.v1.ListDetectorsResponse.detectors:type_name -> pollux.v1.Detector
+	1,  // 9: pollux.v1.UpdateDetectorRequest.detector:type_name -> pollux.v1.Detector
+	1,  // 10: pollux.v1.UpdateDetectorResponse.detector:type_name -> pollux.v1.Detector
+	2,  // 11: pollux.v1.GetDetectorStateResponse.state:type_name -> pollux.v1.DetectorState
+	1,  // 12: pollux.v1.TryDetectorRequest.detector:type_name -> pollux.v1.Detector
+	21, // 13: pollux.v1.TryDetectorRequest.start:type_name -> google.protobuf.Timestamp
+	21, // 14: pollux.v1.TryDetectorRequest.end:type_name -> google.protobuf.Timestamp
+	17, // 15: pollux.v1.TryDetectorResponse.points:type_name -> pollux.v1.Judged
+	18, // 16: pollux.v1.TryDetectorResponse.anomalies:type_name -> pollux.v1.AnomalySpan
+	21, // 17: pollux.v1.Judged.time:type_name -> google.protobuf.Timestamp
+	21, // 18: pollux.v1.AnomalySpan.start:type_name -> google.protobuf.Timestamp
+	21, // 19: pollux.v1.AnomalySpan.end:type_name -> google.protobuf.Timestamp
+	3,  // 20: pollux.v1.AnalyticsService.CreateDetector:input_type -> pollux.v1.CreateDetectorRequest
+	5,  // 21: pollux.v1.AnalyticsService.GetDetector:input_type -> pollux.v1.GetDetectorRequest
+	7,  // 22: pollux.v1.AnalyticsService.ListDetectors:input_type -> pollux.v1.ListDetectorsRequest
+	9,  // 23: pollux.v1.AnalyticsService.UpdateDetector:input_type -> pollux.v1.UpdateDetectorRequest
+	11, // 24: pollux.v1.AnalyticsService.DeleteDetector:input_type -> pollux.v1.DeleteDetectorRequest
+	13, // 25: pollux.v1.AnalyticsService.GetDetectorState:input_type -> pollux.v1.GetDetectorStateRequest
+	15, // 26: pollux.v1.AnalyticsService.TryDetector:input_type -> pollux.v1.TryDetectorRequest
+	4,  // 27: pollux.v1.AnalyticsService.CreateDetector:output_type -> pollux.v1.CreateDetectorResponse
+	6,  // 28: pollux.v1.AnalyticsService.GetDetector:output_type -> pollux.v1.GetDetectorResponse
+	8,  // 29: pollux.v1.AnalyticsService.ListDetectors:output_type -> pollux.v1.ListDetectorsResponse
+	10, // 30: pollux.v1.AnalyticsService.UpdateDetector:output_type -> pollux.v1.UpdateDetectorResponse
+	12, // 31: pollux.v1.AnalyticsService.DeleteDetector:output_type -> pollux.v1.DeleteDetectorResponse
+	14, // 32: pollux.v1.AnalyticsService.GetDetectorState:output_type -> pollux.v1.GetDetectorStateResponse
+	16, // 33: pollux.v1.AnalyticsService.TryDetector:output_type -> pollux.v1.TryDetectorResponse
+	27, // [27:34] is the sub-list for method output_type
+	20, // [20:27] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_pollux_v1_analytics_proto_init() }

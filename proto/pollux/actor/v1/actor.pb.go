@@ -499,7 +499,7 @@ type Notice struct {
 	// JSON.
 	Value   string     `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`
 	Quality v1.Quality `protobuf:"varint,6,opt,name=quality,proto3,enum=pollux.v1.Quality" json:"quality,omitempty"`
-	// Milliseconds since 1970.
+	// Milliseconds since 1970; 0: the property has no value.
 	Time int64 `protobuf:"varint,7,opt,name=time,proto3" json:"time,omitempty"`
 	// Changes before this one that the subscriber was not told of, because it was slow.
 	Missed        uint64 `protobuf:"varint,8,opt,name=missed,proto3" json:"missed,omitempty"`
