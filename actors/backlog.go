@@ -126,6 +126,8 @@ func (b *backlog) bring(l *late) {
 		fits := b.wait(q, l)
 		if fits {
 			q.frames = append(q.frames, l)
+		} else if len(q.frames) == 0 {
+			p.leave(l)
 		}
 		p.Unlock()
 		if !fits {
@@ -258,10 +260,7 @@ func (p *backlogPart) remove(l *late) bool {
 		if cap(q.frames) > lineWindow {
 			q.frames = nil
 		}
-		if len(p.lines) > emptyLines {
-			delete(p.lines, l.id)
-			lines.Put(q)
-		}
+		p.leave(l)
 		return false
 	case q.frames[0] == l:
 		q.frames[0] = nil
@@ -271,6 +270,14 @@ func (p *backlogPart) remove(l *late) bool {
 		q.frames = slices.Delete(q.frames, i, i+1)
 	}
 	return true
+}
+
+// leave forgets a frame's line, which is empty, unless it is among the few that are kept. The caller has the lock.
+func (p *backlogPart) leave(l *late) {
+	if len(p.lines) > emptyLines {
+		delete(p.lines, l.id)
+		lines.Put(l.line)
+	}
 }
 
 // next takes frames that may be offered: the first of those that wait. The caller has the lock.

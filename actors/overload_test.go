@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -172,6 +173,64 @@ func TestOrderUnderOverload(t *testing.T) {
 	until(t, "the overload ends", func() bool { return n.engine.Stats().Waiting == 0 })
 	if s := n.engine.Stats(); s.Dropped["twin_full"] == 0 {
 		t.Error("there was no overload")
+	}
+}
+
+// While the node takes nothing in, frames wait, and go on in their order; who has waited for too long hears why.
+func TestNodeIsFull(t *testing.T) {
+	var full atomic.Pointer[error]
+	why := errors.New("the cellar is full")
+	n := newNode(t, func(o *actors.Options) {
+		o.Full = func() error {
+			if p := full.Load(); p != nil {
+				return *p
+			}
+			return nil
+		}
+	})
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a"}}`)
+	const frames = 2000
+	var wg sync.WaitGroup
+	for i := range frames {
+		switch i % 400 {
+		case 100:
+			full.Store(&why)
+		case 300:
+			if n.engine.Stats().Waiting == 0 {
+				t.Errorf("frame %d: none waits", i)
+			}
+			full.Store(nil)
+		}
+		wg.Add(1)
+		n.engine.Deliver(&mqtt.Message{Topic: "dev/a/x", QoS: 1, Payload: fmt.Appendf(nil, `{"level":%d}`, i)}, func(err error) {
+			if err != nil {
+				t.Errorf("frame %d: %v", i, err)
+			}
+			wg.Done()
+		})
+		if i%50 == 49 {
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	wg.Wait()
+	if got := n.samples("default/a", "level"); !slices.IsSorted(got) || len(got) != frames {
+		t.Errorf("%d samples of %d frames, or they are not in order", len(got), frames)
+	}
+	full.Store(&why)
+	before := n.engine.Stats().Waiting
+	done := make(chan error, 1)
+	n.engine.Deliver(&mqtt.Message{Topic: "dev/a/x", QoS: 1, Payload: []byte(`{"level":1}`)}, func(err error) { done <- err })
+	if now := n.engine.Stats().Waiting; now != before+1 {
+		t.Errorf("%d frames wait, %d before", now, before)
+	}
+	select {
+	case err := <-done:
+		if !errors.Is(err, why) || !errors.Is(err, cluster.ErrOverloaded) {
+			t.Errorf("a frame that waited for too long: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("a frame waits for ever")
 	}
 }
 
