@@ -31,6 +31,7 @@ type bench struct {
 	t     *testing.T
 	store *storage.Store
 	host  *simulation.Host
+	o     simulation.Options // of the host
 	m     *pb.Simulation
 
 	mu   sync.Mutex
@@ -66,8 +67,8 @@ func newBench(t *testing.T, edit ...func(*bench, *simulation.Options)) *bench {
 	for _, f := range edit {
 		f(b, &o)
 	}
-	b.host = simulation.New(o)
-	t.Cleanup(b.host.Close)
+	b.o, b.host = o, simulation.New(o)
+	t.Cleanup(func() { b.host.Close() })
 	b.host.Start()
 	b.pause(false)
 	return b

@@ -25,6 +25,7 @@ type twin struct {
 	pcg    *rand.PCG
 	rng    *rand.Rand
 	values []heldValue
+	begun  bool // a message was made
 }
 
 // heldValue is what a twin remembers of a value.
@@ -65,8 +66,22 @@ func (p *Player) Steps() int { return int(p.s.Length/p.s.Every) + 1 }
 
 // Message is what a twin reports at a time since the scenario's begin, JSON; nil where it has nothing to say. The time may go past the
 // scenario's length where it repeats. Noise is a function of the seed, the twin and the time, so that a player that begins in the middle gives what
-// one from the begin would; only faults that began before are not known to it.
+// one from the begin would; only faults that began before, at random, are not known to it.
 func (p *Player) Message(twin int, at time.Duration) ([]byte, error) {
+	if t := &p.twins[twin]; !t.begun {
+		t.begun = true
+		for _, before := range p.stuck(twin, at) {
+			p.message(twin, before)
+		}
+	}
+	out := p.message(twin, at)
+	if len(out) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(out)
+}
+
+func (p *Player) message(twin int, at time.Duration) map[string]any {
 	t, in := &p.twins[twin], p.within(at)
 	t.pcg.Seed(p.s.Seed, mixed(uint64(t.number)<<48^uint64(at))) //nolint:gosec // a pattern of bits
 	out := map[string]any{}
@@ -76,10 +91,23 @@ func (p *Player) Message(twin int, at time.Duration) ([]byte, error) {
 			put(out, v.Path, x)
 		}
 	}
-	if len(out) == 0 {
-		return nil, nil
+	return out
+}
+
+// stuck gives the steps at which those values were reported last that are stuck at a time, between the times of their faults.
+func (p *Player) stuck(twin int, at time.Duration) (steps []time.Duration) {
+	in := p.within(at)
+	for _, v := range p.values[twin] {
+		for i := range v.Faults {
+			f := &v.Faults[i]
+			begin := at - in + time.Duration(f.From)
+			if f.Kind == "stuck" && f.Share == 0 && begin > 0 && f.holds(new(time.Duration), 1, at, in) {
+				steps = append(steps, (begin-1)/p.s.Every*p.s.Every)
+			}
+		}
 	}
-	return json.Marshal(out)
+	slices.Sort(steps)
+	return slices.Compact(steps)
 }
 
 // mixed spreads what is in a few bits over all of them (splitmix64's last step).

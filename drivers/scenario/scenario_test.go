@@ -162,6 +162,19 @@ values:
 }
 
 // Faults at random come as often as is said, and stay as long.
+// A player that begins while a value is stuck says what one from the begin says.
+func TestStuckFromTheMiddle(t *testing.T) {
+	s := parse(t, "twins: [a]\nevery: 1s\nlength: 20s\nseed: 3\nvalues: {x: {keys: {0s: 0, 20s: 100}, noise: 1, faults: [{kind: stuck, from: 5s, to: 9s}, {kind: stuck, from: 12500ms, to: 15s}]}, "+
+		"y: {keys: {0s: 0}, noise: 1, faults: [{kind: stuck, from: 8s, to: 14s}]}}")
+	whole := scenario.NewPlayer(s)
+	for begin := range time.Duration(50) {
+		want := message(t, whole, 0, begin*time.Second)
+		if got := message(t, scenario.NewPlayer(s), 0, begin*time.Second); !reflect.DeepEqual(got, want) {
+			t.Errorf("at %ds %v, want %v", begin, got, want)
+		}
+	}
+}
+
 func TestFaultsAtRandom(t *testing.T) {
 	p := scenario.NewPlayer(parse(t, "twins: [a]\nevery: 1s\nlength: 20000s\nvalues: {x: {keys: {0s: 1}, faults: [{kind: dropout, share: 0.01, for: 5s}]}}"))
 	gaps, missing, run := 0, 0, 0
