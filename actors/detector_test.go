@@ -302,6 +302,34 @@ func TestMissingFollowsTheZone(t *testing.T) {
 	})
 }
 
+// Who moves out of a detector's zone or system, or with it, is let go of, also where he is not in memory: what was said of him is no longer so.
+func TestDetectorLetsGoOfWhoMovesAway(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) { o.IdleTimeout = 50 * time.Millisecond })
+	for _, line := range []string{`{"zone":{"id":"cold"}}`, `{"zone":{"id":"far"}}`, `{"zone":{"id":"store","parent":"cold"}}`} {
+		n.applied(line)
+	}
+	sensors(n)
+	n.applied(`{"twin":{"id":"a","model":"sensor","zone":"cold"}}`, `{"twin":{"id":"b","model":"sensor","zone":"store"}}`, `{"twin":{"id":"c","model":"sensor"}}`)
+	n.system("all", "Part_1=c")
+	n.detector(`{"id":"spikes","property":"t","output":"z","kind":"DETECTOR_KIND_EWMA","of":{"zone":"cold"}}`)
+	n.detector(`{"id":"peaks","property":"t","output":"s","kind":"DETECTOR_KIND_EWMA","of":{"system":"all"}}`)
+	for id, output := range map[string]string{"a": "z", "b": "z", "c": "s"} {
+		n.readings(id, 60, time.Now())
+		n.derives(id, output+"_anomaly", "false good")
+		until(t, id+" is not in memory", func() bool { return !n.engine.Active(cluster.Target{Kind: "twin", ID: "default/" + id}) })
+		switch id {
+		case "a":
+			n.applied(`{"twin":{"id":"a","model":"sensor","zone":"far"}}`)
+		case "b":
+			n.applied(`{"zone":{"id":"store","parent":"far"}}`)
+		case "c":
+			n.system("all")
+		}
+		n.untrained(id + " has moved")
+		n.derives(id, output+"_anomaly", "false stale")
+	}
+}
+
 // A detector that is to judge another property begins anew: what it has learned was of the one before.
 func TestDetectorOfAnotherProperty(t *testing.T) {
 	n := newNode(t)

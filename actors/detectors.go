@@ -52,7 +52,7 @@ type detectors struct {
 	loading   sync.Mutex // whoever reads later keeps what it read
 	mu        sync.Mutex
 	byProject map[string][]*detector // sorted by id
-	dirty     map[string]bool        // ids that have changed since the last sweep
+	dirty     map[string]bool        // since the last sweep: ids, and whether they have changed, or only who is where
 }
 
 func newDetectors(e *Engine) *detectors {
@@ -147,19 +147,39 @@ func (x *detectors) lost() {
 	if err := x.load(); err != nil {
 		x.e.log.Error("detectors", "err", err)
 	}
-	x.mark("")
+	x.mark("", true)
+}
+
+// regrouped: a zone or a system of a project is another one, and so may be whom detectors are for.
+func (x *detectors) regrouped(project string) {
+	for _, d := range x.of(project) {
+		if d.Of.GetZone() != "" || d.Of.GetSystem() != "" {
+			x.mark(d.Id, false)
+		}
+	}
+}
+
+// trained says whether a twin has learned for a detector.
+func (x *detectors) trained(twin string) bool {
+	if x.count.Load() == 0 {
+		return false // what is left is swept
+	}
+	for range x.e.store.Scan(tableTraining, twin+"\x00", "") {
+		return true
+	}
+	return false
 }
 
 func (x *detectors) changed(c storage.Change) {
 	if err := x.load(); err != nil {
 		x.e.log.Error("detectors", "err", err)
 	}
-	x.mark(c.Key)
+	x.mark(c.Key, true)
 }
 
-func (x *detectors) mark(id string) {
+func (x *detectors) mark(id string, changed bool) {
 	x.mu.Lock()
-	x.dirty[id] = true
+	x.dirty[id] = x.dirty[id] || changed
 	x.mu.Unlock()
 	signal(x.wake)
 }
@@ -207,16 +227,16 @@ func (x *detectors) run() {
 			return
 		}
 		x.sweepCells()
-		for id := range dirty {
-			if id != "" && !x.sweepTwins(id) {
+		for id, changed := range dirty {
+			if id != "" && !x.sweepTwins(id, changed) {
 				return
 			}
 		}
 	}
 }
 
-// sweepTraining wakes the twins of this node with training that is nobody's any more, or of a detector that is paused. It says whether
-// the engine lives.
+// sweepTraining wakes the twins of this node with training that is nobody's any more, or of a detector that is paused or not for them. It says
+// whether the engine lives.
 func (x *detectors) sweepTraining() bool {
 	last, n := "", 0
 	for rec, err := range x.e.store.Scan(tableTraining, "", "") {
@@ -229,7 +249,8 @@ func (x *detectors) sweepTraining() bool {
 			continue
 		}
 		all := x.of(ProjectOf(twin))
-		if i := slices.IndexFunc(all, func(d *detector) bool { return d.who == who }); i >= 0 && !all[i].Paused {
+		if i := slices.IndexFunc(all, func(d *detector) bool { return d.who == who }); i >= 0 && !all[i].Paused &&
+			(all[i].Of == nil || x.e.world.Matches(ProjectOf(twin), all[i].Of, twin)) {
 			continue
 		}
 		last = twin
@@ -241,8 +262,9 @@ func (x *detectors) sweepTraining() bool {
 	return x.e.ctx.Err() == nil
 }
 
-// sweepTwins wakes the twins of this node that a detector of silence is for. It says whether the engine lives.
-func (x *detectors) sweepTwins(id string) bool {
+// sweepTwins wakes the twins of this node that a detector of silence is for; where it has not changed those that have learned nothing for it yet. It
+// says whether the engine lives.
+func (x *detectors) sweepTwins(id string, changed bool) bool {
 	project := ProjectOf(id)
 	all := x.of(project)
 	i := slices.IndexFunc(all, func(d *detector) bool { return d.Id == id })
@@ -260,6 +282,9 @@ func (x *detectors) sweepTwins(id string) bool {
 		}
 		t, err := decodeTwin(rec)
 		if err != nil || !x.e.world.matches(project, all[i].Of, t) {
+			continue
+		}
+		if _, there, _ := x.e.store.Get(tableTraining, trainingKey(rec.Key, all[i].who)); there && !changed {
 			continue
 		}
 		x.e.activate(rec.Key, &redetect{})

@@ -44,6 +44,7 @@ func (e *Engine) inSystem(id string) {
 // zoneChanged: a zone may be in another one now, whose settings its twins have, too, or whose rollout.
 func (e *Engine) zoneChanged(c storage.Change) {
 	e.derivations.zoneChanged(c)
+	e.detectors.regrouped(ProjectOf(c.Key))
 	e.layers.changed()
 	e.rules.Generation.Add(1) // who is in the zone
 	e.within(c.Key)
@@ -52,6 +53,7 @@ func (e *Engine) zoneChanged(c storage.Change) {
 // membersChanged: a system may have other members now, which have its settings.
 func (e *Engine) membersChanged(c storage.Change) {
 	e.derivations.groupsChanged(c)
+	e.detectors.regrouped(ProjectOf(c.Key))
 	e.layers.changed()
 	e.rules.Generation.Add(1)
 	e.inSystem(c.Key) // those that it had

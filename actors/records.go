@@ -120,7 +120,7 @@ func (e *Engine) twinChanged(c storage.Change) {
 		return
 	}
 	id := c.Key
-	e.send(&shardTurn{id: id, turn: &reconfigure{}, activate: e.startsAlone(t) || e.followers.names(id)})
+	e.send(&shardTurn{id: id, turn: &reconfigure{}, activate: e.startsAlone(t) || e.followers.names(id) || e.detectors.trained(id)})
 	e.hub.recorded(t)
 	e.derivations.twinChanged(c, t)
 }
