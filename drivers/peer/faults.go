@@ -133,13 +133,6 @@ func (d *Dice) Set(f Faults) {
 	d.mu.Unlock()
 }
 
-// Faults gives the current ones.
-func (d *Dice) Faults() Faults {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.faults
-}
-
 // Refused says whether the next connection is to be refused.
 func (d *Dice) Refused() bool {
 	d.mu.Lock()

@@ -59,13 +59,6 @@ func (j *Journal) Add(device, event, text string) {
 	j.err = err
 }
 
-// Err is the first error of the writer.
-func (j *Journal) Err() error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.err
-}
-
 // Entries gives what is remembered of a device in order; of all devices where device is empty.
 func (j *Journal) Entries(device string) []Entry {
 	j.mu.Lock()

@@ -236,28 +236,6 @@ func (c *Cluster) Nodes() []*Node {
 // Node gives the i-th node, from 0.
 func (c *Cluster) Node(i int) *Node { return c.Nodes()[i] }
 
-// Named gives a node by its name; nil where there is none.
-func (c *Cluster) Named(name string) *Node {
-	for _, n := range c.Nodes() {
-		if n.Name == name {
-			return n
-		}
-	}
-	return nil
-}
-
-// Forget takes a node out of the list, because it left the cluster for ever.
-func (c *Cluster) Forget(n *Node) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for i, o := range c.nodes {
-		if o == n {
-			c.nodes = append(c.nodes[:i:i], c.nodes[i+1:]...)
-			return
-		}
-	}
-}
-
 // Running gives the nodes whose process runs, was ready and is not paused.
 func (c *Cluster) Running() []*Node {
 	var run []*Node

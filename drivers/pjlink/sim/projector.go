@@ -78,13 +78,6 @@ func (p *Projector) Input() string {
 	return p.input
 }
 
-// Muted says whether picture and sound are muted.
-func (p *Projector) Muted() (video, audio bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.video, p.audio
-}
-
 // LampHours that the counter shows.
 func (p *Projector) LampHours() int {
 	p.mu.Lock()

@@ -87,12 +87,6 @@ func (d *Device) Topic() string { return d.topic }
 // Kind of the device.
 func (d *Device) Kind() Kind { return d.kind }
 
-// MAC address, twelve hexadecimal digits.
-func (d *Device) MAC() string { return d.mac }
-
-// Relays that it has.
-func (d *Device) Relays() int { return d.relays }
-
 // Power of relay n, from 1; false where there is none.
 func (d *Device) Power(n int) bool {
 	d.mu.Lock()
@@ -105,13 +99,6 @@ func (d *Device) Dimmer() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.light.dimmer
-}
-
-// Color as the firmware writes it: RRGGBB, cold and warm white.
-func (d *Device) Color() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.light.color(true)
 }
 
 // Connected says whether the device is at its broker.
@@ -134,11 +121,6 @@ func (d *Device) Press(n int) {
 		return
 	}
 	d.hands <- func() { d.obeyPower(n, "TOGGLE") }
-}
-
-// Send publishes anything as the device, under its own topics, such as Send("tele", "SENSOR", …).
-func (d *Device) Send(prefix, name string, payload []byte) {
-	d.hands <- func() { d.publish(prefix, name, string(payload), false) }
 }
 
 // Cut breaks the connection without a goodbye, as loss of power does; the device comes back after Options.Retry.

@@ -108,9 +108,6 @@ func New(o Options) (*Sim, error) {
 // Addr is where it listens.
 func (s *Sim) Addr() string { return s.conn.LocalAddr().String() }
 
-// Journal tells what it was told.
-func (s *Sim) Journal() *peer.Journal { return s.journal }
-
 // Present is the encoded value of an object: 44 41 a8 00 00 is the real number 21.
 func (s *Sim) Present(o Object) string {
 	s.mu.Lock()

@@ -81,9 +81,6 @@ func (s *Sim) SSDPAddr() string {
 // Addr is where it listens.
 func (s *Sim) Addr() string { return s.listener.Addr().String() }
 
-// Journal tells what it was told.
-func (s *Sim) Journal() *peer.Journal { return s.journal }
-
 // Relay says whether its relay is on.
 func (s *Sim) Relay() bool {
 	s.mu.Lock()

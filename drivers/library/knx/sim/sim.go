@@ -92,9 +92,6 @@ func New(o Options) (*Sim, error) {
 // Addr is where it listens.
 func (s *Sim) Addr() string { return s.conn.LocalAddr().String() }
 
-// Journal tells what it was told.
-func (s *Sim) Journal() *peer.Journal { return s.journal }
-
 // Value gives what a group was told last, as bytes of a telegram.
 func (s *Sim) Value(g Group) []byte {
 	s.mu.Lock()

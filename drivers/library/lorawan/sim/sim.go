@@ -62,9 +62,6 @@ func New(o Options) (*Sim, error) {
 	return s, nil
 }
 
-// Journal tells how its uplinks were answered.
-func (s *Sim) Journal() *peer.Journal { return s.journal }
-
 // Run sends uplinks until ctx ends.
 func (s *Sim) Run(ctx context.Context) error {
 	began := time.Now()

@@ -68,9 +68,6 @@ func New(o Options) (*Sim, error) {
 // Addr is where it listens.
 func (s *Sim) Addr() string { return s.listener.Addr().String() }
 
-// Journal tells what it was told.
-func (s *Sim) Journal() *peer.Journal { return s.journal }
-
 // Register gives one.
 func (s *Sim) Register(at int) uint16 {
 	s.mu.Lock()

@@ -65,9 +65,6 @@ func New(o Options) (*Sim, error) {
 	return &Sim{o: o, journal: peer.NewJournal(o.Log), dice: peer.NewDice(o.Faults, o.Seed), began: time.Now(), speed: 1450}, nil
 }
 
-// Journal tells what it was told.
-func (s *Sim) Journal() *peer.Journal { return s.journal }
-
 // State gives whether it runs, and its speed in rpm.
 func (s *Sim) State() (runs bool, speed int) {
 	s.mu.Lock()

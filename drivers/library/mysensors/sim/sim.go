@@ -67,9 +67,6 @@ func New(o Options) (*Sim, error) {
 // Addr is where it listens.
 func (s *Sim) Addr() string { return s.listener.Addr().String() }
 
-// Journal tells what it was told.
-func (s *Sim) Journal() *peer.Journal { return s.journal }
-
 // Heard gives the controller's lines, as far as somebody reads them.
 func (s *Sim) Heard() <-chan string { return s.heard }
 

@@ -67,9 +67,6 @@ func New(o Options) (*Sim, error) {
 // Addr is where it listens.
 func (s *Sim) Addr() string { return s.listener.Addr().String() }
 
-// Journal tells what it was told.
-func (s *Sim) Journal() *peer.Journal { return s.journal }
-
 // Load has it be so busy from now on, of one processor, and drop so many messages at once.
 func (s *Sim) Load(processor float64, dropped int) {
 	s.mu.Lock()

@@ -83,9 +83,6 @@ func (s *Sim) MDNSAddr() string {
 	return s.found.Addr()
 }
 
-// Journal tells what it was told.
-func (s *Sim) Journal() *peer.Journal { return s.journal }
-
 // On says whether its relay is.
 func (s *Sim) On() bool {
 	s.mu.Lock()

@@ -111,9 +111,6 @@ func integer(n int) asn1.RawValue {
 // Addr is where it listens.
 func (s *Sim) Addr() string { return s.conn.LocalAddr().String() }
 
-// Journal tells what it was told.
-func (s *Sim) Journal() *peer.Journal { return s.journal }
-
 // Set changes an object as the device itself does; Battery is a gauge, the others are integers.
 func (s *Sim) Set(oid asn1.ObjectIdentifier, n int) {
 	s.mu.Lock()

@@ -69,9 +69,6 @@ func New(o Options) (*Sim, error) {
 // Addr is where it listens.
 func (s *Sim) Addr() string { return s.conn.LocalAddr().String() }
 
-// Journal tells what it was told.
-func (s *Sim) Journal() *peer.Journal { return s.journal }
-
 // On says whether it is switched on.
 func (s *Sim) On() bool {
 	s.mu.Lock()

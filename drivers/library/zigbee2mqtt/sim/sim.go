@@ -57,9 +57,6 @@ func New(o Options) (*Sim, error) {
 	return &Sim{o: o, journal: peer.NewJournal(o.Log), dice: peer.NewDice(o.Faults, o.Seed), began: time.Now(), brightness: 254}, nil
 }
 
-// Journal tells what it was told.
-func (s *Sim) Journal() *peer.Journal { return s.journal }
-
 // Lamp gives the lamp's state.
 func (s *Sim) Lamp() (on bool, brightness int) {
 	s.mu.Lock()
