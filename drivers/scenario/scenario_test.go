@@ -161,7 +161,6 @@ values:
 	}
 }
 
-// Faults at random come as often as is said, and stay as long.
 // A player that begins while a value is stuck says what one from the begin says.
 func TestStuckFromTheMiddle(t *testing.T) {
 	s := parse(t, "twins: [a]\nevery: 1s\nlength: 20s\nseed: 3\nvalues: {x: {keys: {0s: 0, 20s: 100}, noise: 1, faults: [{kind: stuck, from: 5s, to: 9s}, {kind: stuck, from: 12500ms, to: 15s}]}, "+
@@ -175,6 +174,7 @@ func TestStuckFromTheMiddle(t *testing.T) {
 	}
 }
 
+// Faults at random come as often as is said, and stay as long.
 func TestFaultsAtRandom(t *testing.T) {
 	p := scenario.NewPlayer(parse(t, "twins: [a]\nevery: 1s\nlength: 20000s\nvalues: {x: {keys: {0s: 1}, faults: [{kind: dropout, share: 0.01, for: 5s}]}}"))
 	gaps, missing, run := 0, 0, 0
