@@ -83,7 +83,7 @@ var configKinds = []ConfigKind{
 		refs: func(r *Registry, m *pb.Rule) ([]storage.Guard, []storage.Write, error) {
 			return nil, r.born(automation.KindRule, m.Id), nil
 		}}.kind(),
-	tableKind[*pb.Sink]{name: "sink", table: sink.TableSinks, output: []string{"has_secret", "state"}, whole: (*Registry).wholeSink,
+	tableKind[*pb.Sink]{name: "sink", table: sink.TableSinks, output: []string{"has_secret", "state"}, whole: (*Registry).wholeSink, refs: (*Registry).sinkBegins,
 		names: func(m *pb.Sink, ref func(kind, id string)) { ref("topic", m.Topic) },
 		secret: func(ctx context.Context, r *Registry, m, old *pb.Sink) error {
 			return r.keepSecret(ctx, "sink", m, &m.Secret, old, sink.SameHost(old.GetUrl(), m.GetUrl()))

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/polluxhq/pollux/actors/sink"
 	"github.com/polluxhq/pollux/actors/topic"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -54,7 +56,7 @@ func (r *Registry) putSink(ctx context.Context, m, old *pb.Sink) (*pb.Sink, erro
 	if err := r.keepSecret(ctx, "sink", m, &m.Secret, old, sink.SameHost(old.GetUrl(), m.GetUrl())); err != nil {
 		return nil, err
 	}
-	m, err = put(ctx, r, "sink", sink.TableSinks, id, m, func() ([]storage.Guard, []storage.Write, error) { return nil, nil, nil })
+	m, err = put(ctx, r, "sink", sink.TableSinks, id, m, func() ([]storage.Guard, []storage.Write, error) { return r.sinkBegins(m) })
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +93,42 @@ func (r *Registry) wholeSink(m *pb.Sink) (*pb.Sink, error) {
 		return nil, invalid("/sink/id", "project %s has %d sinks, which are as many as may be", project, n)
 	}
 	return m, nil
+}
+
+// sinkBegins has a sink that is new, or given another topic, begin there in the transaction of its record: what is published when that is answered
+// comes, however long it takes until the sink runs. A new one that begins with the oldest message finds that itself.
+func (r *Registry) sinkBegins(m *pb.Sink) ([]storage.Guard, []storage.Write, error) {
+	if m.Revision == 0 && m.Oldest {
+		return nil, nil, nil
+	}
+	if m.Revision > 0 {
+		old, err := get(r.store, sink.TableSinks, m.Id, &pb.Sink{})
+		if err != nil || old.Topic == m.Topic {
+			return nil, nil, err
+		}
+	}
+	rec, _, err := r.store.Get(sink.TableCursors, m.Id)
+	if err != nil {
+		return nil, nil, fmt.Errorf("state of sink %s: %w", m.Id, err)
+	}
+	at, tail := &pb.SinkState{}, &actorv1.TopicRecord{First: 1, Next: 1}
+	t, ok, err := r.store.Get(topic.TableTails, m.Topic)
+	if err == nil && ok {
+		err = proto.Unmarshal(t.Value, tail)
+	}
+	if err == nil {
+		err = proto.Unmarshal(rec.Value, at)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("begin of sink %s: %w", m.Id, err)
+	}
+	at.Topic, at.Begun, at.Position, at.Until = m.Topic, uint64(time.Now().UnixNano()), tail.Next, 0
+	if m.Oldest {
+		at.Position = tail.First
+	}
+	value, err := proto.Marshal(at)
+	return []storage.Guard{{Table: sink.TableCursors, Key: m.Id, Revision: rec.Revision}},
+		[]storage.Write{{Table: sink.TableCursors, Key: m.Id, Value: value, Quiet: true}}, err
 }
 
 // shownSink is a sink without its secret.

@@ -196,7 +196,7 @@ type SinkState struct {
 	// Of sinks to files, S3 and webhooks: the batch on its way ends before this offset, at each try and whichever node makes it. Not
 	// beyond the position: none is on its way.
 	Until uint64 `protobuf:"varint,12,opt,name=until,proto3" json:"until,omitempty"`
-	// Topic that the position is in, and the revision of the sink that began there.
+	// Topic that the position is in, and a number that tells the sink that began there from others of its name.
 	Topic         string `protobuf:"bytes,13,opt,name=topic,proto3" json:"topic,omitempty"`
 	Begun         uint64 `protobuf:"varint,14,opt,name=begun,proto3" json:"begun,omitempty"`
 	unknownFields protoimpl.UnknownFields

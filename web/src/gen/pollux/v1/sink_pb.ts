@@ -196,7 +196,7 @@ export type SinkState = Message<"pollux.v1.SinkState"> & {
   until: bigint;
 
   /**
-   * Topic that the position is in, and the revision of the sink that began there.
+   * Topic that the position is in, and a number that tells the sink that began there from others of its name.
    *
    * @generated from field: string topic = 13;
    */
