@@ -57,6 +57,11 @@ func (e *Engine) readConfig(id string) (*config, error) {
 	if err != nil || r == nil {
 		return nil, err
 	}
+	return e.configOf(r)
+}
+
+// configOf is the configuration of a twin's record, its id included.
+func (e *Engine) configOf(r *pb.Twin) (*config, error) {
 	ref, err := e.catalog.refOf(r)
 	if err != nil {
 		ref = r.Driver // resolving it tells what is wrong
@@ -65,7 +70,7 @@ func (e *Engine) readConfig(id string) (*config, error) {
 	if r.Zone != "" {
 		c.zone = unique.Make(r.Zone).Value()
 	}
-	if c.systems, err = e.layers.systemsOf(id); err != nil {
+	if c.systems, err = e.layers.systemsOf(r.Id); err != nil {
 		return nil, err
 	}
 	s, err := e.catalog.resolve(ref)

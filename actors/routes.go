@@ -241,7 +241,8 @@ func (t *twin) say(s said) {
 	}
 }
 
-// outlook gives what the twin's routes and watchers evaluate their expressions with; nil where its record cannot be read.
+// outlook gives what the twin's routes and watchers evaluate their expressions with; nil where its record cannot be read. What a twin says that is
+// deleted, and has not heard of it, goes where it went before.
 func (t *twin) outlook() *routing {
 	e, g, l := t.e, t.e.routes.generation.Load(), t.e.rules.Generation.Load()
 	if t.cfg == nil {
@@ -251,10 +252,18 @@ func (t *twin) outlook() *routing {
 		r.in.Now = e.now()
 		return r
 	}
-	rec, err := e.readTwin(t.en.id)
-	if err != nil || rec == nil {
-		return nil
+	if rec, err := e.readTwin(t.en.id); err == nil && rec != nil {
+		return t.lookOut(rec)
 	}
+	if t.routing != nil {
+		t.routing.in.Now = e.now()
+	}
+	return t.routing
+}
+
+// lookOut finds out who wants to hear of the twin whose record that is.
+func (t *twin) lookOut(rec *pb.Twin) *routing {
+	e, g, l := t.e, t.e.routes.generation.Load(), t.e.rules.Generation.Load()
 	r := &routing{generation: g, listened: l, revision: t.cfg.revision, routes: e.routes.of(rec, e.catalog), twin: e.sight(rec, &t.st, t.own.Since)}
 	r.in = expr.Input{Now: e.now(), Twin: &r.twin, Change: &r.change}
 	r.rules = e.listeners(rec)

@@ -206,7 +206,11 @@ func (a *activate) run(t *twin) {
 		t.mode = modeDead
 		return
 	}
-	cfg, err := t.e.readConfig(t.en.id)
+	rec, err := t.e.readTwin(t.en.id)
+	var cfg *config
+	if err == nil && rec != nil {
+		cfg, err = t.e.configOf(rec)
+	}
 	if err != nil {
 		t.e.log.Error("twin not activated", "twin", t.en.id, "err", err)
 		t.mode = modeDead
@@ -227,6 +231,9 @@ func (a *activate) run(t *twin) {
 	}
 	t.mode = modeLive
 	t.cfg = cfg
+	if t.e.routes.count.Load()+t.e.rules.Count.Load() > 0 {
+		t.lookOut(rec) // by this record: the twin may be deleted before it says something
+	}
 	was := pb.Connection(t.st.Connection)
 	t.regains = was == pb.Connection_CONNECTION_CONNECTED || was == pb.Connection_CONNECTION_CONNECTING
 	if t.st.ConnectedSince == t.own.Since {
