@@ -57,6 +57,32 @@ func TestBoundedOutbox(t *testing.T) {
 	}
 }
 
+// What was urgent and sent in quiet hours is not dropped when it leaves the outbox, in which others wait before it.
+func TestDroppedIsNotSent(t *testing.T) {
+	r := newRig(t)
+	r.at("2026-03-01T23:00:00Z")
+	h := r.give(r.host("n1"))
+	m := &pb.Notifier{Id: "default/m", Kind: mqtt("t"), Keep: 5, Quiet: []*pb.Window{{From: "23:00", To: "07:00"}}, Zone: "Europe/Berlin"}
+	r.notifier(m)
+	r.texts(h, m.Id, 1, 1)
+	r.send(h, &pb.Notification{Notifier: m.Id, Body: "2", Urgent: true})
+	r.until(h, m.Id, "the urgent one is sent", func(s *pb.NotifierState) bool { return s.Sent == 1 })
+	r.texts(h, m.Id, 3, 4)
+	r.send(h, &pb.Notification{Notifier: m.Id, Body: "7", Urgent: true})
+	r.until(h, m.Id, "the other urgent one, too", func(s *pb.NotifierState) bool { return s.Sent == 2 })
+	r.texts(h, m.Id, 8, 2)
+	m.Paused = true // the next run begins with what is there
+	r.notifier(m)
+	r.at("2026-03-02T06:00:00Z")
+	m.Paused = false
+	r.notifier(m)
+	s := r.until(h, m.Id, "it is at the end", func(s *pb.NotifierState) bool { return s.Position == 10 })
+	// Of nine the last five are there: 5, 6, 7, 8 and 9. 7 is sent already, as is 2; 1, 3 and 4 are dropped.
+	if s.Sent != 6 || s.Dropped != 3 {
+		t.Errorf("%d sent, %d dropped; want 6 and 3", s.Sent, s.Dropped)
+	}
+}
+
 // In quiet hours what is urgent goes out, and all else at their end, in its order.
 func TestQuietHours(t *testing.T) {
 	r := newRig(t)

@@ -64,8 +64,12 @@ func (r *run) work() (err error) {
 			return err
 		}
 		if p.Missed > 0 {
-			r.at.Dropped += p.Missed
-			r.h.dropped.Add(int(p.Missed))
+			dropped, err := r.unsent(r.at.Position, r.at.Position+p.Missed)
+			if err != nil {
+				return err
+			}
+			r.at.Dropped += dropped
+			r.h.dropped.Add(int(dropped))
 			r.at.Position += p.Missed
 			if err := r.commit(nil); err != nil {
 				return err
@@ -79,6 +83,24 @@ func (r *run) work() (err error) {
 		}
 		r.at.Position = max(r.at.Position, p.Offset)
 	}
+}
+
+// unsent is how many messages from an offset to before another one have not come to their end: urgent ones may have, before others.
+func (r *run) unsent(from, to uint64) (uint64, error) {
+	n := to - from
+	for rec, err := range r.h.o.Store.Scan(TableOutcomes, r.m.Id+"\x00", outcomeKey(r.m.Id, from-1)) {
+		if err != nil || rec.Key >= outcomeKey(r.m.Id, to) {
+			return n, err
+		}
+		out := &pb.NotificationOutcome{}
+		if err := proto.Unmarshal(rec.Value, out); err != nil {
+			return n, fmt.Errorf("outcome %s: %w", rec.Key, err)
+		}
+		if out.State > pb.NotificationState_NOTIFICATION_STATE_QUEUED {
+			n--
+		}
+	}
+	return n, nil
 }
 
 // prune deletes outcomes of messages that the outbox does not keep any more.
@@ -340,7 +362,7 @@ func (r *run) save(offset uint64, out *pb.NotificationOutcome) error {
 		return fmt.Errorf("outcome: %w", err)
 	}
 	w := []storage.Write{{Table: TableOutcomes, Key: outcomeKey(r.m.Id, offset), Value: value, Quiet: true}}
-	if most := uint64(keep(r.m)); offset > most {
+	if most := uint64(keep(r.m)); offset > most && offset-most < r.at.Position { // those behind the position are counted yet
 		w = append(w, storage.Write{Table: TableOutcomes, Key: outcomeKey(r.m.Id, offset-most), Quiet: true})
 	}
 	return r.commit(w)
