@@ -146,7 +146,8 @@ var clickHouseCode = regexp.MustCompile(`^Code: ([0-9]+)[.,]`)
 // clickHouseRefusals are codes of errors that a row itself is to blame for (src/Common/ErrorCodes.cpp), and with which servers, older ones above all,
 // answer 500 nevertheless: what cannot be parsed, converted or inserted as null, what is out of bounds or too large, and what a constraint does
 // not let in.
-var clickHouseRefusals = []string{"6", "25", "26", "27", "38", "41", "53", "69", "70", "72", "117", "131", "321", "349", "376", "395", "407", "441", "469"}
+var clickHouseRefusals = []string{"6", "25", "26", "27", "38", "41", "53", "69", "70", "72", "117", "130", "131", "321", "349", "376", "395", "407",
+	"441", "467", "469", "691"}
 
 func refusedByClickHouse(text string) bool {
 	code := clickHouseCode.FindStringSubmatch(text)

@@ -232,6 +232,28 @@ func TestLargeHeaders(t *testing.T) {
 	}
 }
 
+// TestSameHost: what a secret stays for.
+func TestSameHost(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"https://host/a", "https://host/b?x=1", true},
+		{"https://host/a", "http://host/a", false},
+		{"https://host/a", "https://host:444/a", false},
+		{"s3://b/x?endpoint=h:1&access_key=k", "s3://b/y?access_key=j&endpoint=h:1", true},
+		{"s3://b/x?endpoint=h:1", "s3://b/x?endpoint=h:2", false},
+		{"kafka://h:1/t?sasl=scram-sha-512&user=u&tls=true", "kafka://h:1/u?tls=true&sasl=scram-sha-512&user=u", true},
+		{"kafka://h:1/t?sasl=scram-sha-512&user=u&tls=true", "kafka://h:1/t?sasl=scram-sha-512&user=u", false},
+		{"kafka://h:1/t?sasl=scram-sha-512&user=u&tls=true", "kafka://h:1/t?sasl=plain&user=u&tls=true", false},
+		{"mongodb://h/d/c?user=u&tls=true", "mongodb://h/d/c?user=u&mechanism=PLAIN&tls=true", false},
+	} {
+		if got := sink.SameHost(c.a, c.b); got != c.same {
+			t.Errorf("%s and %s: %v", c.a, c.b, got)
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	for url, want := range map[string]string{
 		"ftp://a":                                  "the scheme \"ftp\" is none of a sink's",

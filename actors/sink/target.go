@@ -104,14 +104,19 @@ func Check(text string) error {
 	return err
 }
 
-// SameHost says whether two URLs go to the same place, as far as a secret is concerned.
+// SameHost says whether two URLs go to the same place by the same way, as far as a secret is concerned: one that was given for a connection with
+// TLS, or for a mechanism that does not say it, is not sent in the clear.
 func SameHost(a, b string) bool {
 	x, err := url.Parse(a)
 	if err != nil {
 		return false
 	}
 	y, err := url.Parse(b)
-	return err == nil && x.Scheme == y.Scheme && x.Host == y.Host && x.Query().Get("endpoint") == y.Query().Get("endpoint")
+	if err != nil || x.Scheme != y.Scheme || x.Host != y.Host {
+		return false
+	}
+	p, q := x.Query(), y.Query()
+	return !slices.ContainsFunc([]string{"endpoint", "tls", "sasl", "mechanism"}, func(name string) bool { return p.Get(name) != q.Get(name) })
 }
 
 func read(text string) (*place, kind, error) {
