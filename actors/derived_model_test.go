@@ -15,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -27,8 +28,13 @@ func TestDerivedModel(t *testing.T) {
 	}
 	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
 			w := &derivedWalk{t: t, fs: vfs.NewCrashableMem(), rnd: rand.New(rand.NewPCG(uint64(seed), 1)), formulas: map[string]formula{}}
+			if seed%2 == 0 {
+				t.Parallel()
+				w.open()
+			} else {
+				w.n, w.other = pairLeased(t, 0)
+			}
 			w.run()
 		})
 	}
@@ -39,6 +45,8 @@ type derivedWalk struct {
 	t        *testing.T
 	fs       *vfs.MemFS
 	n        *node
+	other    *node // nil: n is alone
+	drained  string
 	lives    uint64
 	rnd      *rand.Rand
 	formulas map[string]formula // by their texts
@@ -63,7 +71,6 @@ var (
 func pick[T any](r *rand.Rand, all []T) T { return all[r.IntN(len(all))] }
 
 func (w *derivedWalk) run() {
-	w.open()
 	for _, m := range walkModels {
 		w.n.model(m, w.thing(""))
 	}
@@ -107,7 +114,9 @@ func (w *derivedWalk) step() {
 		}
 		if _, err := w.n.reg.GetTwin(twin); err == nil {
 			payload := fmt.Sprintf(`{"v":%s,"on":%t}`, x, r.IntN(2) == 0)
-			w.log = append(w.log, fmt.Sprintf("%s: %s %v", twin, payload, w.n.engine.Absorb(twin, payload, 0, false).Err))
+			done := make(chan actors.IngestResult, 1)
+			w.n.engine.Ingest(&actors.Ingest{Door: "http", Project: "default", Twin: twin, Payload: []byte(payload), Commit: true}, func(r actors.IngestResult) { done <- r })
+			w.log = append(w.log, fmt.Sprintf("%s: %s %v", twin, payload, (<-done).Outcome))
 		}
 	case n < 60:
 		doc := map[string]any{"id": twin, "model": model}
@@ -158,6 +167,15 @@ func (w *derivedWalk) step() {
 	case n < 95:
 		_, err := w.n.client.SetDesired(ctx(w.t), &pb.SetDesiredRequest{Id: twin, Property: "v", Value: structpb.NewNumberValue(float64(r.IntN(100)))}, "me")
 		w.log = append(w.log, fmt.Sprintf("desired of %s: %v", twin, err))
+	case n < 98 && w.other != nil:
+		if w.drained == "" {
+			w.drained = pick(r, []string{"n1", "n2"})
+			w.n.drain(w.drained)
+		} else {
+			w.n.undrain(w.drained)
+			w.drained = ""
+		}
+		w.log = append(w.log, "drained: "+w.drained)
 	case n < 98:
 		left := w.fs.CrashClone(vfs.CrashCloneCfg{})
 		w.n.close()
@@ -272,7 +290,9 @@ func (w *derivedWalk) read() *site {
 	}
 	for _, x := range twins.Twins {
 		s.twins[x.Id] = x
-		s.states[x.Id] = w.n.state(x.Id)
+		if s.states[x.Id], err = w.n.client.State(ctx(w.t), x.Id, false); err != nil {
+			s.states[x.Id] = &pb.TwinState{} // it moves
+		}
 		s.formulas[x.Id] = map[string]formula{}
 		for p, text := range x.Derived {
 			s.formulas[x.Id][p] = w.formulas[text]
