@@ -183,8 +183,8 @@ func (d *derivations) renew(id string) {
 	d.index(now, true)
 	again := d.circlesLocked(now)
 	same := old.same(now)
-	if old.stopped() && !same {
-		again = append(again, d.stoppedLocked(id)...) // a circle may have been opened
+	if old != nil && !same {
+		again = append(again, d.stoppedLocked(id)...) // a circle may have been opened, also before this one was found to be on it
 	}
 	if !same && d.heard.Load() != heard {
 		again = append(again, id) // what changed meanwhile was not found to concern it

@@ -268,6 +268,26 @@ func TestDerivedOnSeveralCircles(t *testing.T) {
 	stopped("hub.1", "a.1", "c.1")
 }
 
+// A circle that is opened before all on it are stopped leaves none of them so.
+func TestDerivedCircleThatIsOpenedAtOnce(t *testing.T) {
+	n := newNode(t)
+	n.model("sum", thing("Sum", ""))
+	n.applied(`{"twin":{"id":"a","model":"sum","derived":{"x":"sum(system(\"all\").twins().x)"}}}`, `{"twin":{"id":"b","model":"sum","derived":{"x":"sum(related(\"adds\").x)"}}}`)
+	stopped := func(id string) bool { return n.state(id).Derived["x"].GetError() != "" }
+	for range 8 { // which of them is stopped first is chance
+		n.system("all", "Part_1=b")
+		until(t, "a is computed of b", func() bool { return n.state("a").Derived["x"].GetSources() == 1 })
+		n.relate("b", "adds", "a")
+		until(t, "one is stopped", func() bool { return stopped("a") || stopped("b") })
+		n.system("all")
+		until(t, "none is stopped", func() bool { return !stopped("a") && !stopped("b") })
+		if err := n.reg.DeleteRelation(ctx(t), "b/adds/a"); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "b is computed of nobody", func() bool { return n.state("b").Derived["x"].GetSources() == 0 })
+	}
+}
+
 // What a formula reads of its own twin besides properties counts too: what was asked for, and how the twin does.
 func TestDerivedFromWhatIsAskedFor(t *testing.T) {
 	n := newNode(t)
