@@ -187,7 +187,9 @@ func (r *run) param(name, otherwise string) string {
 
 // open makes the client a member of the group. A group that has no position begins with the oldest record.
 func (r *run) open() error {
+	r.mu.Lock()
 	r.behind = map[string]bool{}
+	r.mu.Unlock()
 	secret, err := r.h.o.Secret(r.m)
 	if err != nil {
 		return err
