@@ -82,6 +82,23 @@ func TestMessagesToATwinMadeAnew(t *testing.T) {
 	}
 }
 
+// What a twin was told, and nobody waited for, is in the history and on its way to topics also where the twin is deleted before it is committed.
+func TestDeletedTwinLeavesItsHistory(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) { o.CheckpointMin, o.CheckpointMax = time.Hour, time.Hour })
+	n.sensors("x")
+	for i := range 10 {
+		got := make(chan actors.IngestResult, 1)
+		n.engine.Ingest(&actors.Ingest{Door: "http", Project: "default", Twin: "x", Payload: fmt.Appendf(nil, `{"level":%d}`, i)}, func(r actors.IngestResult) { got <- r })
+		if r := <-got; r.Outcome != stored {
+			t.Fatal(r)
+		}
+	}
+	n.deleteTwin("default/x")
+	if c, all := n.counts("http"), n.samples("default/x", "level"); c.Stored != 10 || len(all) != 10 {
+		t.Errorf("%d count as stored, and the history has %v", c.Stored, all)
+	}
+}
+
 // A zone that is changed while it is being deleted stays, and is free for others.
 func TestZoneChangedWhileItIsDeleted(t *testing.T) {
 	n := newNode(t)

@@ -386,8 +386,12 @@ func (t *twin) remove() {
 	}
 	if s := t.save; s != nil {
 		waiting := s.waiting
-		s.waiting = nil
-		s.unload()
+		if s.waiting = nil; len(waiting) > 0 { // what they are refused is among it
+			s.unload()
+			if s.outgoing, s.outgoingBytes = nil, 0; s.unsure {
+				t.e.outbox.gained(func() {}) // what is committed of it is read
+			}
+		}
 		s.unhold(fmt.Errorf("twin %s: deleted: %w", t.en.id, ErrNotFound))
 		for i := range waiting {
 			t.uncount(&waiting[i])

@@ -140,7 +140,7 @@ func (c *cells) txn(t *storage.Txn) *storage.Txn {
 func isGuard(err error) bool { return errors.Is(err, storage.ErrGuard) }
 
 // maxCellsGone is how many cells go in the transaction that removes a twin's state, whose room they share: the key of each has three ids at most.
-const maxCellsGone = 400
+const maxCellsGone = 200
 
 // cellsGone are the writes that remove what runs keep of a deleted twin.
 func (t *twin) cellsGone(writes []storage.Write) []storage.Write {

@@ -261,15 +261,7 @@ func (t *twin) commit(exact bool) {
 	txn.Writes = t.trainingWrites(s.outgoingWrites(s.refusalWrites(t.markWrites(txn.Writes))))
 	x.state = t.st.Append(x.state)
 	txn.Writes[0] = storage.Write{Table: tableStates, Key: t.en.id, Value: x.state, Quiet: true}
-	if len(s.samples) > 0 {
-		title := ""
-		if t.spec != nil {
-			title = t.modelName()
-		}
-		txn.Samples = append(txn.Samples, storage.TwinSamples{Project: ProjectOf(t.en.id), Twin: NameOf(t.en.id), Model: title, Samples: s.samples})
-	}
-	txn.Journal = s.journal
-	s.scans = t.e.outbox.scans.Load()
+	t.carry(txn)
 	if !t.submit(txn) {
 		t.st.Wake = oldWake
 		t.trainingSaved(false)
@@ -282,10 +274,8 @@ func (t *twin) commit(exact bool) {
 		}
 	}
 	s.strays = nil
-	s.sent, s.samples, s.sampleBytes = s.samples, nil, 0
-	s.journalSent, s.journal, s.journalBytes = s.journal, nil, 0
+	s.carried()
 	s.told, s.waiting = s.waiting, nil
-	s.leaving, s.outgoing, s.outgoingBytes = s.outgoing, nil, 0
 	s.wake, s.patch, s.exact, s.count = oldWake, t.patchDirty, exact, t.counted
 	s.marks, t.marks = t.marks, nil
 	t.dirty, t.touched, t.patchDirty = false, false, false
@@ -293,6 +283,27 @@ func (t *twin) commit(exact bool) {
 	if exact {
 		t.wakeExact = false
 	}
+}
+
+// carry adds what goes to history and journal to a transaction, which has the messages for topics.
+func (t *twin) carry(txn *storage.Txn) {
+	s := t.saves()
+	if len(s.samples) > 0 {
+		title := ""
+		if t.spec != nil {
+			title = t.modelName()
+		}
+		txn.Samples = append(txn.Samples, storage.TwinSamples{Project: ProjectOf(t.en.id), Twin: NameOf(t.en.id), Model: title, Samples: s.samples})
+	}
+	txn.Journal = s.journal
+	s.scans = t.e.outbox.scans.Load()
+}
+
+// carried notes that the transaction is on its way.
+func (s *save) carried() {
+	s.sent, s.samples, s.sampleBytes = s.samples, nil, 0
+	s.journalSent, s.journal, s.journalBytes = s.journal, nil, 0
+	s.leaving, s.outgoing, s.outgoingBytes = s.outgoing, nil, 0
 }
 
 // modelName is the label of the twin's samples.
@@ -423,7 +434,7 @@ func (m *saved) run(t *twin) {
 	t.later()
 }
 
-// commitRemoval removes the twin's state, timers and tombstone.
+// commitRemoval removes the twin's state, timers and tombstone, with what it was told and nobody waits for.
 func (t *twin) commitRemoval() {
 	if !t.mayOffer() {
 		return
@@ -432,7 +443,10 @@ func (t *twin) commitRemoval() {
 	rec, there, err := t.e.store.Get(tableGone, tomb)
 	if err == nil && !there {
 		// A try whose outcome was not known did it, and there may be another twin of that id by now.
-		t.saves().removed = true
+		s := t.saves()
+		if s.removed = true; s.unsure {
+			t.e.outbox.gained(func() {}) // what it told topics is committed, too
+		}
 		t.gone()
 		return
 	}
@@ -451,8 +465,10 @@ func (t *twin) commitRemoval() {
 	if t.en.slot.Class() != 0 {
 		txn.Writes = append(txn.Writes, storage.Write{Table: tableShift, Key: cluster.ShiftKey(t.en.slot, t.en.id)})
 	}
-	txn.Writes = t.unmarkWrites(txn.Writes)
+	txn.Writes = t.saves().outgoingWrites(t.unmarkWrites(txn.Writes))
+	t.carry(txn)
 	if t.submit(txn) {
+		t.save.carried()
 		t.save.removed = true
 		t.dirty, t.touched, t.wakeExact = false, false, false
 	}
