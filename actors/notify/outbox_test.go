@@ -71,6 +71,11 @@ func TestDroppedIsNotSent(t *testing.T) {
 	r.send(h, &pb.Notification{Notifier: m.Id, Body: "7", Urgent: true})
 	r.until(h, m.Id, "the other urgent one, too", func(s *pb.NotifierState) bool { return s.Sent == 2 })
 	r.texts(h, m.Id, 8, 2)
+	for end := time.Now().Add(patience); len(r.outbox(h, m.Id)) != 5; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the outbox has %d messages", len(r.outbox(h, m.Id)))
+		}
+	}
 	m.Paused = true // the next run begins with what is there
 	r.notifier(m)
 	r.at("2026-03-02T06:00:00Z")
