@@ -191,6 +191,11 @@ func (w *detectorWalk) edit(name string, d *pb.Detector) {
 	}
 	w.detectors[name] = m
 	w.note("edited %v", m)
+	for twin, zone := range w.zones {
+		if zone != "" {
+			w.n.state(twin) // it looks, lest the next edit takes this one back
+		}
+	}
 	for key, s := range w.series {
 		if key[1] != name {
 			continue
