@@ -162,7 +162,8 @@ func (u *unit) die(err error) {
 	if u.dead = err; err == nil {
 		u.dead = ErrNotFound
 	} else if g := (*storage.GuardError)(nil); errors.As(err, &g) && g.Table == TableUnits {
-		u.again = true // it was deleted, and is made again perhaps
+		u.again = true        // it was deleted, and is made again perhaps
+		u.h.o.Note(u.slot, 0) // the next life is told of the wake records that this one did not come to remove
 	} else if !errors.Is(err, cluster.ErrNotOwner) {
 		u.h.o.Logger.Warn("a unit begins anew", "unit", u.address, "err", err)
 		// Its timer goes on with its next life.
