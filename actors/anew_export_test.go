@@ -1,6 +1,23 @@
 package actors
 
-import "context"
+import (
+	"context"
+	"time"
+
+	"github.com/polluxhq/pollux/cluster"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+)
+
+// Overhear has a twin that computes a property be told one of those that it computes it of, as that twin would. It gives the answer.
+func (e *Engine) Overhear(subscriber, source, property, value string) error {
+	n := &actorv1.Notice{Sequence: 1, Name: source, System: derivedSystem, Property: property, Value: value, Quality: pb.Quality_QUALITY_GOOD, Time: 1}
+	answer := make(chan error, 1)
+	e.cluster.Call(&cluster.Envelope{ID: newCallID(), Target: cluster.Target{Kind: "twin", ID: subscriber}, Deadline: time.Now().Add(askTimeout),
+		Principal: principalOf(source), Message: &actorv1.Notices{Twin: source, Stream: 1, Notices: []*actorv1.Notice{n}}},
+		func(a cluster.Reply) { answer <- a.Err })
+	return <-answer
+}
 
 // LoseSource has a twin that computes a property hear late that one of those that it computes it of was deleted.
 func (e *Engine) LoseSource(subscriber, source, property string) {

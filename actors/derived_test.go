@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/polluxhq/pollux/actors"
+	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -352,6 +353,28 @@ func TestDerivedOfATwinThatIsGone(t *testing.T) {
 	n.engine.Mishear("default/total", "default/s1", "t", 99) // as where a new life finds its last words
 	n.derives("total", "sum", "99 good")
 	n.derives("total", "sum", "0 good")
+}
+
+// What a twin said just before its deletion, and is heard after that, does not count.
+func TestDerivedOfLastWords(t *testing.T) {
+	n := newNode(t)
+	floors(n)
+	n.applied(`{"twin":{"id":"total","model":"floor","derived":{"sum":"sum(twins(\"s1\", \"s2\").t)"}}}`, `{"twin":{"id":"s1","model":"sensor","zone":"f1"}}`,
+		`{"twin":{"id":"s2","model":"sensor","zone":"f1"}}`)
+	n.absorb("s1", `{"t":20}`, 0)
+	n.derives("total", "sum", "20 good")
+	if err := n.engine.Overhear("default/total", "default/s1", "t", "20"); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.reg.DeleteTwin(ctx(t), "s1", 0); err != nil {
+		t.Fatal(err)
+	}
+	n.derives("total", "sum", "0 good")
+	if err := n.engine.Overhear("default/total", "default/s1", "t", "22"); !errors.Is(err, cluster.ErrOverloaded) {
+		t.Errorf("%v", err)
+	}
+	n.absorb("s2", `{"t":5}`, 0)
+	n.derives("total", "sum", "5 good")
 }
 
 func (n *node) valueOf(id, property string) string {

@@ -120,7 +120,12 @@ func (t *twin) unbind(system string) {
 
 // notices takes what a twin that this one follows has to tell. The answer comes when the driver has heard all of it.
 func (t *twin) notices(m *actorv1.Notices, c *call) {
-	if t.sourcesTold(m) {
+	only, err := t.sourcesTold(m)
+	switch {
+	case err != nil:
+		c.refuse(err)
+		return
+	case only:
 		c.answer(takenReply)
 		return
 	}
