@@ -9,9 +9,14 @@ import (
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
-// Overhear has a twin that computes a property be told one of those that it computes it of, as that twin would. It gives the answer.
-func (e *Engine) Overhear(subscriber, source, property, value string) error {
-	n := &actorv1.Notice{Sequence: 1, Name: source, System: derivedSystem, Property: property, Value: value, Quality: pb.Quality_QUALITY_GOOD, Time: 1}
+// SayTo has a twin be told a property of another, which it subscribed to by that name, or which it computes one of (name is ""), as that
+// twin would. It gives the answer.
+func (e *Engine) SayTo(subscriber, source, name, property, value string) error {
+	system := ""
+	if name == "" {
+		name, system = source, derivedSystem
+	}
+	n := &actorv1.Notice{Sequence: 1, Name: name, System: system, Property: property, Value: value, Quality: pb.Quality_QUALITY_GOOD, Time: 1}
 	answer := make(chan error, 1)
 	e.cluster.Call(&cluster.Envelope{ID: newCallID(), Target: cluster.Target{Kind: "twin", ID: subscriber}, Deadline: time.Now().Add(askTimeout),
 		Principal: principalOf(source), Message: &actorv1.Notices{Twin: source, Stream: 1, Notices: []*actorv1.Notice{n}}},

@@ -363,14 +363,14 @@ func TestDerivedOfLastWords(t *testing.T) {
 		`{"twin":{"id":"s2","model":"sensor","zone":"f1"}}`)
 	n.absorb("s1", `{"t":20}`, 0)
 	n.derives("total", "sum", "20 good")
-	if err := n.engine.Overhear("default/total", "default/s1", "t", "20"); err != nil {
+	if err := n.engine.SayTo("default/total", "default/s1", "", "t", "20"); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.reg.DeleteTwin(ctx(t), "s1", 0); err != nil {
 		t.Fatal(err)
 	}
 	n.derives("total", "sum", "0 good")
-	if err := n.engine.Overhear("default/total", "default/s1", "t", "22"); !errors.Is(err, cluster.ErrOverloaded) {
+	if err := n.engine.SayTo("default/total", "default/s1", "", "t", "22"); !errors.Is(err, cluster.ErrOverloaded) {
 		t.Errorf("%v", err)
 	}
 	n.absorb("s2", `{"t":5}`, 0)

@@ -2,7 +2,6 @@ package actors
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -197,16 +196,11 @@ func (m *asked) run(t *twin) {
 	t.askSources()
 }
 
-// sourcesTold takes what twins say that this one computes properties of. It says whether the message was only of that. One that is no
-// twin is not heard: it was deleted, and these are its last words, or it is new and not known here yet, and says it again.
-func (t *twin) sourcesTold(m *actorv1.Notices) (only bool, err error) {
-	derived := func(n *actorv1.Notice) bool { return n.System == derivedSystem }
-	if slices.ContainsFunc(m.Notices, derived) && !t.e.known(m.Twin) {
-		return false, fmt.Errorf("twin %s: no twin %s is known here: %w", t.en.id, m.Twin, cluster.ErrOverloaded)
-	}
-	only = true
+// sourcesTold takes what twins say that this one computes properties of. It says whether the message was only of that.
+func (t *twin) sourcesTold(m *actorv1.Notices) bool {
+	only := true
 	for _, n := range m.Notices {
-		if !derived(n) {
+		if n.System != derivedSystem {
 			only = false
 			continue
 		}
@@ -220,7 +214,7 @@ func (t *twin) sourcesTold(m *actorv1.Notices) (only bool, err error) {
 			}
 		}
 	}
-	return only, nil
+	return only
 }
 
 // sourceGone: a twin that this one computes of was deleted.

@@ -118,14 +118,14 @@ func (t *twin) unbind(system string) {
 	t.subscribe(all)
 }
 
-// notices takes what a twin that this one follows has to tell. The answer comes when the driver has heard all of it.
+// notices takes what a twin that this one follows has to tell. The answer comes when the driver has heard all of it. One that is no twin is
+// not heard: it was deleted, which may be known already, or it is new and not known here yet, and says it again.
 func (t *twin) notices(m *actorv1.Notices, c *call) {
-	only, err := t.sourcesTold(m)
-	switch {
-	case err != nil:
-		c.refuse(err)
+	if !t.e.known(m.Twin) {
+		c.refuse(fmt.Errorf("twin %s: no twin %s is known here: %w", t.en.id, m.Twin, cluster.ErrOverloaded))
 		return
-	case only:
+	}
+	if t.sourcesTold(m) {
 		c.answer(takenReply)
 		return
 	}

@@ -1,11 +1,14 @@
 package actors_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/polluxhq/pollux/cluster"
 )
 
 // heard gives what a probe heard of others, one by one.
@@ -196,6 +199,28 @@ func TestSubscriptionsSurviveRestarts(t *testing.T) {
 	n = open(t, fs, 2)
 	n.must("a", "report", `{"level":4}`)
 	n.hears("b", "a.level=1 good", "a.level=2 good", "a.level=3 good", "c.level=1 good", "c.level=null bad", "a.level=4 good")
+}
+
+// That a twin is gone is the last that its subscribers hear of it.
+func TestSubscribersAndLastWords(t *testing.T) {
+	n := newNode(t)
+	n.driver("probe", "1.0.0", "")
+	for _, id := range []string{"a", "b", "c"} {
+		n.twin(`{"id":"` + id + `","driver":"probe"}`)
+	}
+	n.must("b", "follow", `{"twin":"a","property":"level"}`)
+	n.must("b", "follow", `{"twin":"c","property":"level"}`)
+	n.must("a", "report", `{"level":1}`)
+	n.hears("b", "a.level=1 good")
+	if err := n.reg.DeleteTwin(ctx(t), "a", 0); err != nil {
+		t.Fatal(err)
+	}
+	n.hears("b", "a.level=1 good", "a.level=null bad")
+	if err := n.engine.SayTo("default/b", "default/a", "a", "level", "2"); !errors.Is(err, cluster.ErrOverloaded) {
+		t.Errorf("%v", err)
+	}
+	n.must("c", "report", `{"level":1}`)
+	n.hears("b", "a.level=1 good", "a.level=null bad", "c.level=1 good")
 }
 
 // Twins that follow each other and answer each change with one do so at a bounded rate, and nobody else notices.
