@@ -135,7 +135,9 @@ func (c *clickHouse) run(ctx context.Context, query string, body *bytes.Buffer) 
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &s) && !errors.Is(err, ErrRefused) && refusedByClickHouse(s.text):
+	case errors.As(err, &s) && strings.Contains(s.text, "Unknown field found"):
+		return fmt.Errorf("clickhouse: table %s lacks a column, which none of the rows is to blame for: %w", c.table, s)
+	case s != nil && !errors.Is(err, ErrRefused) && refusedByClickHouse(s.text):
 		return fmt.Errorf("clickhouse: %w: %w", ErrRefused, err)
 	}
 	return fmt.Errorf("clickhouse: %w", err)

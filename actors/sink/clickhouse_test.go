@@ -118,6 +118,21 @@ func TestClickHouse(t *testing.T) {
 	if got, err := clickHouseAsk(port, "SELECT sum(payload) FROM own.numbers"); err != nil || got != "16" {
 		t.Errorf("the sum is %q, %v", got, err)
 	}
+
+	// A table that lacks columns takes no row until it has them, and none is refused.
+	alter := func(query string) {
+		t.Helper()
+		if got, err := clickHouseAsk(port, query); err != nil || got != "" {
+			t.Fatalf("%s: %s, %v", query, got, err)
+		}
+	}
+	alter("CREATE TABLE own.few (topic String, offset UInt64, time DateTime, time_ms Int64, key String, id String, twin String, kind String, name String) " +
+		"ENGINE = MergeTree ORDER BY offset")
+	r.record(sink.TableCursors, "default/few", &pb.SinkState{Position: first})
+	r.sink(&pb.Sink{Id: "default/few", Url: fmt.Sprintf("clickhouse://127.0.0.1:%d/own/few", port), BatchWait: durationpb.New(50 * time.Millisecond)})
+	r.until("default/few", "it says what the table lacks", func(s *pb.SinkState) bool { return strings.Contains(s.Error, "table own.few lacks a column") })
+	alter("ALTER TABLE own.few ADD COLUMN number Nullable(Float64), ADD COLUMN payload String")
+	r.until("default/few", "all four are inserted", func(s *pb.SinkState) bool { return s.Position == first+4 && s.Delivered == 4 && s.Refused == 0 })
 }
 
 // TestClickHousePartitions: messages of many years come in several insertions, as a server of today refuses those of more than 100 partitions.
