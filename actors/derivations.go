@@ -197,7 +197,7 @@ func (d *derivations) renew(id string) {
 		d.e.refollow(source)
 	}
 	d.look(again...)
-	d.e.activate(id, (*rederive)(nil))
+	d.e.activate(id, &rederive{old.without(now)})
 }
 
 // stopped says whether something is not computed.
@@ -213,6 +213,19 @@ func (x *derived) same(y *derived) bool {
 	return x.named == y.named && slices.Equal(x.zones, y.zones) && slices.Equal(x.absent, y.absent) && slices.EqualFunc(x.list, y.list, func(a, b *derivation) bool {
 		return a.property == b.property && a.text() == b.text() && a.err == b.err && slices.EqualFunc(a.sets, b.sets, slices.Equal)
 	})
+}
+
+// without are the properties that x computes and y does not.
+func (x *derived) without(y *derived) (gone []string) {
+	if x == nil {
+		return nil
+	}
+	for _, a := range x.list {
+		if y == nil || !slices.ContainsFunc(y.list, func(b *derivation) bool { return a.property == b.property }) {
+			gone = append(gone, a.property)
+		}
+	}
+	return gone
 }
 
 // text is the formula as it is written, where it can be read.

@@ -306,6 +306,15 @@ func TestDerivedFromWhatIsAskedFor(t *testing.T) {
 	n.derives("r", "how", `"it is broken" good`)
 }
 
+// mishears has a twin take a number for the t of another, until what it computes of that is the number: it may be told the right one meanwhile.
+func (n *node) mishears(id, property, source string, x float64) {
+	n.t.Helper()
+	until(n.t, fmt.Sprintf("%s.%s is %v", id, property, x), func() bool {
+		n.engine.Mishear("default/"+id, "default/"+source, "t", x)
+		return n.valueOf(id, property) == fmt.Sprint(x)
+	})
+}
+
 // A twin that was to tell its value again is asked again where the set changes before it has.
 func TestDerivedAsksAgainWhereTheSetChanges(t *testing.T) {
 	n := newNode(t)
@@ -313,10 +322,27 @@ func TestDerivedAsksAgainWhereTheSetChanges(t *testing.T) {
 	n.applied(`{"twin":{"id":"s1","model":"sensor","zone":"f1"}}`)
 	n.absorb("s1", `{"t":20}`, 0)
 	n.derives("floor", "mean", "20 good")
-	n.engine.Mishear("default/floor", "default/s1", "t", 99)
-	n.derives("floor", "mean", "99 good")
+	n.mishears("floor", "mean", "s1", 99)
 	n.applied(`{"twin":{"id":"s2","model":"sensor","zone":"f1"}}`)
 	n.derives("floor", "mean", "20 good")
+}
+
+// A value of a formula that is no more is no good one any more, until somebody says it.
+func TestDerivedNoMore(t *testing.T) {
+	n := newNode(t)
+	n.model("plain", thing("Plain", ""))
+	n.model("sensor", thing("Sensor", `"y":{"type":"number"}`))
+	n.applied(`{"twin":{"id":"a","model":"plain","derived":{"x":"1 + 1","y":"2 + 2"}}}`)
+	n.derives("a", "x", "2 good")
+	n.derives("a", "y", "4 good")
+	n.applied(`{"twin":{"id":"a","model":"sensor","derived":{"x":"1 + 2"}}}`)
+	n.derives("a", "x", "3 good")
+	n.derives("a", "y", "4 stale")
+	n.absorb("a", `{"y":5}`, 0)
+	n.derives("a", "y", "5 good")
+	n.applied(`{"twin":{"id":"a","model":"sensor"}}`)
+	n.derives("a", "x", "3 stale")
+	n.derives("a", "y", "5 good")
 }
 
 // Who is named, or is in a system, and is no twin is not counted, until there is such a twin.
@@ -350,8 +376,8 @@ func TestDerivedOfATwinThatIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.derives("total", "sum", "0 good")
-	n.engine.Mishear("default/total", "default/s1", "t", 99) // as where a new life finds its last words
-	n.derives("total", "sum", "99 good")
+	n.mishears("total", "sum", "s1", 99) // as where a new life finds its last words
+	n.engine.AskAgain("default/total")
 	n.derives("total", "sum", "0 good")
 }
 

@@ -59,8 +59,8 @@ func (c *computed) standing() bool {
 }
 
 type (
-	// rederive: what the twin computes, or of whom, is another one.
-	rederive struct{}
+	// rederive: what the twin computes, or of whom, is another one. What is gone it computed, and does not any more.
+	rederive struct{ gone []string }
 	// asked: a twin has told its values again, or cannot.
 	asked struct {
 		of  *derived
@@ -69,9 +69,15 @@ type (
 	}
 )
 
-func (*rederive) run(t *twin) {
-	if t.mode == modeLive {
-		t.rederive()
+func (m *rederive) run(t *twin) {
+	if t.mode != modeLive {
+		return
+	}
+	t.rederive()
+	for _, property := range m.gone {
+		if t.deriving.find(property) == nil {
+			t.spoil(property, drivers.QualityStale) // nobody says it any more
+		}
 	}
 }
 

@@ -50,7 +50,7 @@ type blame string
 
 func (b blame) run(t *twin) { t.fault(string(b), drivers.EventReceived) }
 
-// Mishear has a twin that computes properties take a value for what another one says, and ask that one again in a second.
+// Mishear has a twin that computes properties take a value for what another one says, and ask that one again in an hour, or when it is told to.
 func (e *Engine) Mishear(id, source, property string, x float64) {
 	e.activate(id, &mishear{source, property, x})
 }
@@ -62,13 +62,20 @@ type mishear struct {
 
 func (m *mishear) run(t *twin) {
 	d := t.deriving
-	d.failed, d.againAt = append(d.failed, m.source), t.nowMS()+deriveAgain
+	d.failed, d.againAt = append(d.failed, m.source), t.nowMS()+3_600_000
 	for _, c := range d.list {
 		if c.state.Set(m.source, m.property, derive.Reading{Value: state.NumberValue(m.x), Good: true}) {
 			c.dirty, d.dirty = true, true
 		}
 	}
 }
+
+// AskAgain has a twin ask again now those that it could not ask.
+func (e *Engine) AskAgain(id string) { e.activate(id, askAgain{}) }
+
+type askAgain struct{}
+
+func (askAgain) run(t *twin) { t.deriving.againAt = 0 }
 
 // Hold has the shard of a twin stand still until the function it gives is called.
 func (e *Engine) Hold(id string) (goOn func()) {
