@@ -64,7 +64,9 @@ type Journal struct {
 
 	// fed: everything up to this log entry is here. synced is what of it a crash leaves.
 	fed, synced atomic.Uint64
-	whole       wholeness
+	// unflushed is how many bytes were written since the last Flush, at most.
+	unflushed atomic.Uint64
+	whole     wholeness
 	// moved is closed when fed rises; hurry wakes a follower that lingers.
 	movedMu sync.Mutex
 	moved   chan struct{}
@@ -173,11 +175,12 @@ func cutString(b []byte) (s, rest []byte, ok bool) {
 type writes struct {
 	byTwin, byTime ordered.Writes
 	batch          *pebble.Batch
+	unflushed      *atomic.Uint64
 }
 
 // newWrites gives empty ones; close them.
 func (j *Journal) newWrites() *writes {
-	return &writes{batch: j.db.NewBatch(pebble.WithMaxRetainedSizeBytes(2 * feedBatch))}
+	return &writes{batch: j.db.NewBatch(pebble.WithMaxRetainedSizeBytes(2 * feedBatch)), unflushed: &j.unflushed}
 }
 
 func (w *writes) len() int { return w.byTwin.Len() + w.byTime.Len() }
@@ -192,6 +195,7 @@ func (w *writes) commit(fed uint64) error {
 	if err != nil {
 		return err
 	}
+	w.unflushed.Add(uint64(w.batch.Len()))
 	return w.batch.Commit(pebble.NoSync)
 }
 

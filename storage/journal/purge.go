@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -39,6 +40,11 @@ const (
 // them where do is set. drop is not given the data. progress, where not nil, is told now and then. It blocks until all is done;
 // what it has deleted when ctx ends stays deleted.
 func (j *Journal) Older(ctx context.Context, project string, before int64, drop func(e *storage.JournalEntry) bool, do bool, progress func(Counted)) (c Counted, err error) {
+	return j.oldest(ctx, project, before, math.MaxUint64, drop, do, progress)
+}
+
+// oldest is Older of the first entries only, which together have so many bytes at least.
+func (j *Journal) oldest(ctx context.Context, project string, before int64, bytes uint64, drop func(e *storage.JournalEntry) bool, do bool, progress func(Counted)) (c Counted, err error) {
 	if err := j.enter(); err != nil {
 		return c, err
 	}
@@ -56,6 +62,7 @@ func (j *Journal) Older(ctx context.Context, project string, before int64, drop 
 		if n == 0 {
 			return nil
 		}
+		j.unflushed.Add(uint64(b.Len()))
 		if err := b.Commit(pebble.NoSync); err != nil {
 			return fmt.Errorf("delete from journal: %w", err)
 		}
@@ -65,7 +72,7 @@ func (j *Journal) Older(ctx context.Context, project string, before int64, drop 
 		sleep(ctx, purgeRest)
 		return nil
 	}
-	for ok := it.First(); ok; ok = it.Next() {
+	for ok := it.First(); ok && c.Bytes < bytes; ok = it.Next() {
 		key := it.Key()
 		at, ok := position(key[len(prefix):])
 		v, verr := it.ValueAndErr()
@@ -119,7 +126,7 @@ func (j *Journal) sizeOf(key []byte) (int, error) {
 	return len(key) + len(v), nil
 }
 
-// Usage estimates what a project takes on this node's disk, in bytes.
+// Usage estimates what a project takes on this node's disk, in bytes, without what is in memory only; see Flush.
 func (j *Journal) Usage(project string) (uint64, error) {
 	if err := j.enter(); err != nil {
 		return 0, err

@@ -15,40 +15,37 @@ const shrinkTo = 0.9
 // Shrink deletes the oldest entries of a project where it takes more than most bytes of this node's disk, until it takes a tenth less, and
 // has the disk freed. It blocks until that is done.
 func (j *Journal) Shrink(ctx context.Context, project string, most uint64) (c Counted, err error) {
-	if err := j.Flush(); err != nil {
+	if err := j.Flush(0); err != nil {
 		return c, err
 	}
 	used, err := j.Usage(project)
 	if err != nil || used <= most {
 		return c, err
 	}
-	all, err := j.Older(ctx, project, math.MaxInt64, func(*storage.JournalEntry) bool { return ctx.Err() == nil }, false, nil)
-	if err != nil || ctx.Err() != nil {
+	each := func(*storage.JournalEntry) bool { return true }
+	all, err := j.Older(ctx, project, math.MaxInt64, each, false, nil)
+	if err != nil {
 		return c, err
 	}
 	// Entries are smaller on the disk than in themselves: the same part of both goes.
 	excess := float64(all.Bytes) * (1 - shrinkTo*float64(most)/float64(used))
-	each := float64(all.Bytes) / float64(max(1, all.Entries))
-	left := uint64(math.Ceil(excess / max(1, each)))
-	c, err = j.Older(ctx, project, math.MaxInt64, func(*storage.JournalEntry) bool {
-		if left == 0 {
-			return false
-		}
-		left--
-		return true
-	}, true, nil)
+	c, err = j.oldest(ctx, project, math.MaxInt64, uint64(math.Ceil(excess)), each, true, nil)
 	if err != nil {
 		return c, err
 	}
 	return c, j.compact(ctx, project)
 }
 
-// Flush brings to the disk's tables what is in memory, so that Usage counts it.
-func (j *Journal) Flush() error {
+// Flush brings to the disk's tables what is in memory, so that Usage counts it, where that is more than some bytes.
+func (j *Journal) Flush(above uint64) error {
 	if err := j.enter(); err != nil {
 		return err
 	}
 	defer j.leave()
+	if j.unflushed.Load() <= above {
+		return nil
+	}
+	j.unflushed.Store(0)
 	if err := j.db.Flush(); err != nil {
 		return fmt.Errorf("flush journal: %w", err)
 	}

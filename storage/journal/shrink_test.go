@@ -58,3 +58,43 @@ func TestShrink(t *testing.T) {
 		t.Errorf("another project has %d entries", n)
 	}
 }
+
+// TestShrinkTakesNoMoreThanIsTooMuch: where the oldest entries are much larger than the others, as many go as take what is too much, and no more.
+func TestShrinkTakesNoMoreThanIsTooMuch(t *testing.T) {
+	s := storagetest.OpenSingle(t, "store", vfs.NewMem(), keeping()...)
+	j := open(t, t.TempDir(), nil)
+	follow(t, j, s)
+	begin, large := time.Now().Add(-time.Hour).UnixMilli(), 100
+	var entries []storage.JournalEntry
+	for i := range large + 3980 {
+		words := 3
+		if i < large {
+			words = 500
+		}
+		text := make([]string, words) // what does not compress
+		for k := range text {
+			text[k] = fmt.Sprint(rand.Uint64())
+		}
+		entries = append(entries, storage.JournalEntry{Project: "default", Twin: "a", Kind: "event", Name: "e", Time: begin + int64(i), Data: []byte(`"` + strings.Join(text, "-") + `"`)})
+		if len(entries) == 40 {
+			commit(t, s, entries...)
+			entries = nil
+		}
+	}
+	j.CatchUp(t.Context(), 30*time.Second)
+	if err := j.Flush(0); err != nil {
+		t.Fatal(err)
+	}
+	used, err := j.Usage("default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	most := used - used/50 // an eighth goes
+	c, err := j.Shrink(t.Context(), "default", most)
+	if err != nil || c.Entries == 0 || c.Entries > uint64(large) {
+		t.Errorf("of %d bytes, %d are allowed, it deleted %+v: %v", used, most, c, err)
+	}
+	if after, err := j.Usage("default"); err != nil || after > most {
+		t.Errorf("it takes %d bytes of %d: %v", after, most, err)
+	}
+}
