@@ -21,6 +21,8 @@ const (
 	curateFirst = time.Minute
 	// quotasEvery is how often the leader looks at the projects' quotas.
 	quotasEvery = 5 * time.Second
+	// rulesEvery is how often is looked, while a project's past is deleted, whether its rules are still the same.
+	rulesEvery = 100 * time.Millisecond
 )
 
 // curator deletes what the projects' rules let go, from this node's journal and history. Each node does so with its own: what goes follows
@@ -70,48 +72,94 @@ func rest(ctx context.Context, d time.Duration) {
 // run curates all projects once.
 func (c *curator) run(ctx context.Context) {
 	names, err := c.n.journal.Projects()
-	projects := map[string]*pb.ProjectSettings{}
+	projects := map[string]bool{}
 	for _, name := range names {
-		projects[name] = &pb.ProjectSettings{Project: name}
+		projects[name] = true
 	}
 	err = errors.Join(err, c.n.engine.Registry().Settled(func(s *pb.ProjectSettings) error {
-		projects[s.Project] = s
+		projects[s.Project] = true
 		return nil
 	}))
 	if err != nil {
 		c.n.log.Warn("retention: projects cannot be listed", "error", err)
 		return
 	}
-	for _, s := range projects {
-		if ctx.Err() == nil {
-			c.project(ctx, s)
+	for name := range projects {
+		for held := false; !held && ctx.Err() == nil; {
+			held = c.project(ctx, name)
 		}
 	}
 }
 
-func (c *curator) project(ctx context.Context, s *pb.ProjectSettings) {
+// project applies a project's rules, as they are now; false: they were replaced, and it stopped at that.
+func (c *curator) project(ctx context.Context, name string) (held bool) {
 	run := &pb.Curation{Node: c.n.conf.Name, StartTime: timestamppb.Now(), Running: "journal"}
-	c.set(s.Project, run)
-	err := c.journal(ctx, s, run)
-	if samples := c.samples(); samples != nil && err == nil && len(s.SampleRetention) > 0 {
-		var did history.Curation
-		did, err = samples.Curate(ctx, s.Project, rpc.SampleRules(c.n.engine.Registry(), s.Project, s.SampleRetention), time.Now(), func(property string, now history.Curation) {
-			run.Running, run.Samples, run.Rolled, run.Series = property, now.Samples, now.Rolled, now.Series
-			c.set(s.Project, run)
-		})
-		run.Samples, run.Rolled, run.Series = did.Samples, did.Rolled, did.Series
+	c.set(name, run)
+	s, err := c.n.engine.Registry().ProjectSettings(name)
+	held = true
+	if err == nil {
+		s.Project = name
+		holding, stop := c.whileHeld(ctx, s)
+		err = c.apply(holding, s, run)
+		held = holding.Err() == nil || ctx.Err() != nil
+		stop()
 	}
 	run.Running, run.EndTime = "", timestamppb.Now()
-	if err != nil && ctx.Err() == nil {
+	if err != nil && held && ctx.Err() == nil {
 		run.Error = err.Error()
 		c.n.metrics.GetOrCreateCounter("pollux_curate_errors_total").Inc()
-		c.n.log.Warn("a project's past is not curated; it is tried again", "project", s.Project, "error", err)
+		c.n.log.Warn("a project's past is not curated; it is tried again", "project", name, "error", err)
 	}
 	if run.Entries+run.Samples > 0 {
-		c.n.log.Info("what is older than a project's rules is deleted", "project", s.Project, "journal_entries", run.Entries, "samples", run.Samples,
+		c.n.log.Info("what is older than a project's rules is deleted", "project", name, "journal_entries", run.Entries, "samples", run.Samples,
 			"of_them_in_aggregates", run.Rolled, "series", run.Series)
 	}
-	c.set(s.Project, run)
+	c.set(name, run)
+	return held
+}
+
+// whileHeld gives a context that ends when the project's rules are others than these: a large past takes long, and nothing may go by a rule
+// that was taken away. The caller calls stop.
+func (c *curator) whileHeld(ctx context.Context, s *pb.ProjectSettings) (holding context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		for rest(ctx, rulesEvery); ctx.Err() == nil; rest(ctx, rulesEvery) {
+			if now, err := c.n.engine.Registry().ProjectSettings(s.Project); err == nil && !proto.Equal(rulesOf(now), rulesOf(s)) {
+				cancel(history.ErrOtherRules)
+			}
+		}
+	})
+	return ctx, func() {
+		cancel(nil)
+		looking.Wait()
+	}
+}
+
+// rulesOf are the settings that say what is deleted.
+func rulesOf(s *pb.ProjectSettings) *pb.ProjectSettings {
+	return &pb.ProjectSettings{JournalRetention: s.JournalRetention, SampleRetention: s.SampleRetention, Quotas: s.Quotas}
+}
+
+// apply lets go what a project's settings say, and notes in run what it did.
+func (c *curator) apply(ctx context.Context, s *pb.ProjectSettings, run *pb.Curation) error {
+	if err := c.journal(ctx, s, run); err != nil {
+		return err
+	}
+	samples := c.samples()
+	if samples == nil || len(s.SampleRetention) == 0 {
+		return nil
+	}
+	rules, err := rpc.SampleRules(c.n.engine.Registry(), s.Project, s.SampleRetention)
+	if err != nil {
+		return err
+	}
+	did, err := samples.Curate(ctx, s.Project, rules, time.Now(), func(property string, now history.Curation) {
+		run.Running, run.Samples, run.Rolled, run.Series = property, now.Samples, now.Rolled, now.Series
+		c.set(s.Project, run)
+	})
+	run.Samples, run.Rolled, run.Series = did.Samples, did.Rolled, did.Series
+	return err
 }
 
 // samples is the history that this node curates: its own where that is whole, or the server's for all nodes where it is the one that pushes;

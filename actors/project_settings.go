@@ -117,7 +117,7 @@ func (r *Registry) wholeProjectSettings(s *pb.ProjectSettings) (*pb.ProjectSetti
 	if err := CheckJournalRetention("/settings/journalRetention", s.JournalRetention); err != nil {
 		return nil, err
 	}
-	return s, checkSampleRetention(s)
+	return s, CheckSampleRetention("/settings/sampleRetention", s.SampleRetention)
 }
 
 // CheckJournalRetention says what is wrong with rules for the journal; field is where they are in their request.
@@ -140,10 +140,11 @@ func CheckJournalRetention(field string, rules []*pb.RetentionRule) error {
 	return nil
 }
 
-func checkSampleRetention(s *pb.ProjectSettings) error {
+// CheckSampleRetention says what is wrong with rules for samples; field is where they are in their request.
+func CheckSampleRetention(field string, rules []*pb.SampleRetention) error {
 	seen := map[[2]string]bool{}
-	for i, rule := range s.SampleRetention {
-		path, key := fmt.Sprintf("/settings/sampleRetention/%d", i), [2]string{rule.Model, rule.Property}
+	for i, rule := range rules {
+		path, key := fmt.Sprintf("%s/%d", field, i), [2]string{rule.Model, rule.Property}
 		age, step, longer := rule.MaxAge.AsDuration(), rule.Downsample.AsDuration(), rule.DownsampleMaxAge.AsDuration()
 		switch {
 		case age < time.Hour:

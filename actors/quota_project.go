@@ -234,14 +234,3 @@ func (r *Registry) QuotaWarnings(projects func(string) bool) (texts []string, er
 	})
 	return texts, err
 }
-
-// SeriesModel gives the label that the series of a model's twins have: the title of the model of that id, or what was given.
-func (r *Registry) SeriesModel(project, name string) string {
-	if name == "" {
-		return ""
-	}
-	if spec, err := r.e.catalog.resolveModel(modelRef + within(project, name)); err == nil && spec.title != "" {
-		return spec.title
-	}
-	return name
-}

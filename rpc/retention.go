@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -36,23 +37,39 @@ func JournalRules(list []*pb.RetentionRule, longest time.Duration) journal.Rules
 }
 
 // SampleRules are a project's rules as history takes them.
-func SampleRules(r *actors.Registry, project string, list []*pb.SampleRetention) (rules history.SampleRules) {
+func SampleRules(r *actors.Registry, project string, list []*pb.SampleRetention) (rules history.SampleRules, err error) {
+	models := &actors.SeriesModels{}
+	if slices.ContainsFunc(list, func(x *pb.SampleRetention) bool { return x.Model != "" }) {
+		if models, err = r.SeriesModels(project); err != nil {
+			return rules, err
+		}
+		rules.ModelsOf = models.Of
+	}
 	for _, x := range list {
-		rules = append(rules, history.SampleRule{Model: r.SeriesModel(project, x.Model), Property: x.Property, MaxAge: x.MaxAge.AsDuration(),
+		rules.List = append(rules.List, history.SampleRule{Model: models.ID(x.Model), Property: x.Property, MaxAge: x.MaxAge.AsDuration(),
 			Step: x.Downsample.AsDuration(), StepMaxAge: x.DownsampleMaxAge.AsDuration()})
 	}
-	return rules
+	return rules, nil
 }
 
 // Uses says what a project takes, of each resource that a quota may be of. Where the samples are elsewhere the series are not among them.
 func Uses(r *actors.Registry, j *journal.Journal, samples Samples, s *pb.ProjectSettings) (uses []*pb.QuotaUse, err error) {
 	limits := actors.QuotaLimits(s.GetQuotas())
 	series, counted := samples.(seriesCounter)
+	journalBytes := func(p string) (uint64, error) {
+		// What is in memory would be counted when it goes to the disk, many times a small quota at once: it would bite before it was told of.
+		if limit := limits[actors.QuotaJournalBytes]; limit > 0 {
+			if err := j.Flush(limit / 20); err != nil {
+				return 0, err
+			}
+		}
+		return j.Usage(p)
+	}
 	for _, of := range []struct {
 		resource string
 		count    func(string) (uint64, error)
 	}{
-		{actors.QuotaTwins, r.ProjectTwins}, {actors.QuotaJournalBytes, j.Usage}, {actors.QuotaTopicBytes, r.ProjectTopicBytes},
+		{actors.QuotaTwins, r.ProjectTwins}, {actors.QuotaJournalBytes, journalBytes}, {actors.QuotaTopicBytes, r.ProjectTopicBytes},
 		{actors.QuotaSeries, func(p string) (uint64, error) { return series.SeriesToday(p) }},
 	} {
 		if of.resource == actors.QuotaSeries && !counted {
@@ -78,6 +95,8 @@ func (h *historyService) PreviewRetention(ctx context.Context, r *connect.Reques
 		list, samples = settings.JournalRetention, settings.SampleRetention
 	} else if err := actors.CheckJournalRetention("/rules", list); err != nil {
 		return nil, err
+	} else if err := actors.CheckSampleRetention("/sample_rules", samples); err != nil {
+		return nil, err
 	}
 	o.Journal.CatchUp(ctx, journalPatience)
 	c, kinds, err := o.Journal.Expired(ctx, r.Msg.Project, JournalRules(list, o.Retention), time.Now(), false)
@@ -93,7 +112,11 @@ func (h *historyService) PreviewRetention(ctx context.Context, r *connect.Reques
 		return nil, err
 	}
 	if o.Samples != nil {
-		would, err := o.Samples.Expired(ctx, r.Msg.Project, SampleRules(o.Registry, r.Msg.Project, samples), time.Now())
+		rules, err := SampleRules(o.Registry, r.Msg.Project, samples)
+		if err != nil {
+			return nil, err
+		}
+		would, err := o.Samples.Expired(ctx, r.Msg.Project, rules, time.Now())
 		if err != nil {
 			return nil, err
 		}

@@ -2,8 +2,10 @@ package rpc_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +23,7 @@ import (
 // and gives the time of the last.
 func sensors(t *testing.T, h *house, p string) time.Time {
 	t.Helper()
-	thing := `{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"Warm ` + p + `","properties":{"heat":{"type":"number","unit":"Cel"},"level":{"type":"number"}}}`
+	thing := `{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"Warm ` + p + `","properties":{"heat":{"type":"number","unit":"Cel"},"level":{"type":"number"},"mode":{"type":"string"}}}`
 	if _, err := rpcv1.NewModelServiceClient(h.http(h.admin), h.url).CreateModel(t.Context(), req(&pb.CreateModelRequest{Model: &pb.Model{Id: p + "/warm", ThingJson: thing}})); err != nil {
 		t.Fatal(err)
 	}
@@ -265,4 +267,100 @@ func TestTopicQuota(t *testing.T) {
 			t.Errorf("%s: %d messages, want %v; %v", name, n, want, err)
 		}
 	}
+}
+
+// TestRetentionOfModels: a rule of a model lets go the samples of its twins, and none that may be another model's, which has the same title or had it.
+func TestRetentionOfModels(t *testing.T) {
+	h, p := openHouse(t), fresh("titles")
+	models, ingest := rpcv1.NewModelServiceClient(h.http(h.admin), h.url), rpcv1.NewIngestServiceClient(h.http(h.admin), h.url)
+	api := rpcv1.NewHistoryServiceClient(h.http(h.admin), h.url)
+	thing := func(title string) string {
+		return `{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel",` + title + `"properties":{"heat":{"type":"number"}}}`
+	}
+	end, made := time.Now().Truncate(time.Minute), map[string]*pb.Model{}
+	for id, title := range map[string]string{"a": `"title":"Room",`, "b": `"title":"Room",`, "c": "", "d": `"title":"Attic",`} {
+		res, err := models.CreateModel(t.Context(), req(&pb.CreateModelRequest{Model: &pb.Model{Id: p + "/" + id, ThingJson: thing(title)}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		made[id] = res.Msg.Model
+		if _, err := h.twins(h.admin).CreateTwin(t.Context(), req(&pb.CreateTwinRequest{Twin: &pb.Twin{Id: p + "/t" + id, Model: id}})); err != nil {
+			t.Fatal(err)
+		}
+		m := &pb.IngestRequest{Project: p}
+		for i := range 180 {
+			m.Messages = append(m.Messages, &pb.IngestMessage{Twin: "t" + id, Historical: true, Time: timestamppb.New(end.Add(-time.Duration(i) * time.Minute)), Payload: fmt.Appendf(nil, `{"heat":%d}`, i)})
+		}
+		if res, err := ingest.Ingest(t.Context(), req(m)); err != nil || res.Msg.Stored != 180 {
+			t.Fatalf("%v: %v", res, err)
+		}
+	}
+	rule := func(model string, hours int) *pb.SampleRetention {
+		return &pb.SampleRetention{Model: model, Property: "heat", MaxAge: durationpb.New(time.Duration(hours) * time.Hour)}
+	}
+	goes := func(want uint64, series uint64, rules ...*pb.SampleRetention) {
+		t.Helper()
+		until(t, fmt.Sprint(rules), func() error {
+			res, err := api.PreviewRetention(t.Context(), req(&pb.PreviewRetentionRequest{Project: p, SampleRules: rules}))
+			if err == nil && (res.Msg.Series != series || res.Msg.Samples < want || res.Msg.Samples > want+series) { // the clock goes on: the last of a minute
+				err = fmt.Errorf("%v, want %d samples of %d series", res.Msg, want, series)
+			}
+			return err
+		})
+	}
+	goes(4*119, 4, rule("", 1))
+	goes(119, 1, rule("c", 1))
+	goes(0, 0, rule("a", 1))
+	goes(2*59, 2, rule("a", 1), rule("b", 2))
+	goes(2*119, 2, rule("Room", 1))
+	goes(3*119+59, 4, rule("", 1), rule("d", 2))
+	made["d"].ThingJson = thing(`"title":"Loft",`)
+	if _, err := models.UpdateModel(t.Context(), req(&pb.UpdateModelRequest{Model: made["d"]})); err != nil {
+		t.Fatal(err)
+	}
+	goes(3*119+59, 4, rule("", 1), rule("d", 2))
+	// What cannot be set cannot be tried either.
+	if _, err := api.PreviewRetention(t.Context(), req(&pb.PreviewRetentionRequest{Project: p, SampleRules: []*pb.SampleRetention{rule("a", 1), rule("a", 2)}})); connect.CodeOf(err) != connect.CodeInvalidArgument {
+		t.Errorf("two rules for the same: %v", err)
+	}
+}
+
+// TestJournalQuotaIsSeenBeforeItBites: what the journal has in memory counts, so that a small quota is told of before entries go.
+func TestJournalQuotaIsSeenBeforeItBites(t *testing.T) {
+	h, p := openHouse(t), fresh("journalquota")
+	sensors(t, h, p)
+	ingest := rpcv1.NewIngestServiceClient(h.http(h.admin), h.url)
+	const quota = 1_000_000
+	if _, err := ingest.PutProjectSettings(t.Context(), req(&pb.PutProjectSettingsRequest{Settings: &pb.ProjectSettings{Project: p, Quotas: &pb.ProjectQuotas{JournalBytes: quota}}})); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		m := &pb.IngestRequest{Project: p}
+		for k := range 25 {
+			text := make([]byte, 3000)
+			for at := range text {
+				text[at] = byte('!' + rand.IntN(90)) // what compresses little
+			}
+			value, err := json.Marshal(map[string]any{"mode": string(text)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.Messages = append(m.Messages, &pb.IngestMessage{Twin: "s1", Time: timestamppb.New(time.Now().Add(time.Duration(i*25+k-500) * time.Millisecond)), Payload: value})
+		}
+		if res, err := ingest.Ingest(t.Context(), req(m)); err != nil || res.Msg.Stored != 25 {
+			t.Fatalf("%v: %v", res, err)
+		}
+	}
+	until(t, "it is told of", func() error {
+		res, err := rpcv1.NewHistoryServiceClient(h.http(h.admin), h.url).GetRetentionStatus(t.Context(), req(&pb.GetRetentionStatusRequest{Project: p}))
+		if err != nil {
+			return err
+		}
+		for _, u := range res.Msg.Uses {
+			if u.Resource == "journal_bytes" && u.Used >= quota*8/10 {
+				return nil
+			}
+		}
+		return fmt.Errorf("%v", res.Msg.Uses)
+	})
 }

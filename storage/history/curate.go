@@ -102,7 +102,7 @@ type curator struct {
 
 func (w *curator) run(ctx context.Context, project string, rules SampleRules, now time.Time, do bool, progress func(string, Curation)) (c Curation, err error) {
 	c.Properties = map[string]uint64{}
-	if len(rules) == 0 {
+	if len(rules.List) == 0 {
 		return c, nil
 	}
 	state, err := w.readCurated()

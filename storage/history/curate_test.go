@@ -13,8 +13,8 @@ import (
 )
 
 func TestRulesOfSeries(t *testing.T) {
-	rules := SampleRules{{MaxAge: 4 * time.Hour}, {Model: "Room", MaxAge: 3 * time.Hour, Step: time.Minute, StepMaxAge: 9 * time.Hour},
-		{Property: "power", MaxAge: 2 * time.Hour, Step: time.Minute}, {Model: "Room", Property: "power", MaxAge: time.Hour}}
+	rules := SampleRules{List: []SampleRule{{MaxAge: 4 * time.Hour}, {Model: "Room", MaxAge: 3 * time.Hour, Step: time.Minute, StepMaxAge: 9 * time.Hour},
+		{Property: "power", MaxAge: 2 * time.Hour, Step: time.Minute}, {Model: "Room", Property: "power", MaxAge: time.Hour}}}
 	for _, c := range []struct {
 		model, property string
 		age, step       time.Duration
@@ -28,8 +28,20 @@ func TestRulesOfSeries(t *testing.T) {
 			t.Errorf("%s of %s: %s %s %v, want %+v", c.property, c.model, age, step, ok, c)
 		}
 	}
-	if _, _, ok := (SampleRules{{Property: "power", MaxAge: time.Hour}}).ageOf("Room", "heat"); ok {
+	if _, _, ok := (SampleRules{List: []SampleRule{{Property: "power", MaxAge: time.Hour}}}).ageOf("Room", "heat"); ok {
 		t.Error("a rule of another property counts")
+	}
+	// The label is the title of two models, and another one was that of a model which has got another.
+	shared := SampleRules{List: []SampleRule{{Property: "power", MaxAge: time.Hour}, {Model: "p/a", Property: "power", MaxAge: 2 * time.Hour}, {Model: "p/a", Property: "heat", MaxAge: 2 * time.Hour},
+		{Model: "p/b", MaxAge: 3 * time.Hour, Step: time.Minute}, {Model: "Hall", MaxAge: 4 * time.Hour}},
+		ModelsOf: func(label string) []string {
+			return map[string][]string{"Room": {"p/a", "p/b"}, "Meter": {"Meter"}, "Hall": {"Hall"}}[label]
+		}}
+	for series, want := range map[[2]string]time.Duration{{"Room", "power"}: 2 * time.Hour, {"Room", "heat"}: 3 * time.Hour, {"Meter", "power"}: time.Hour, {"Meter", "heat"}: 0,
+		{"Hall", "heat"}: 4 * time.Hour, {"Former", "power"}: 2 * time.Hour, {"Former", "heat"}: 0} {
+		if age, _, ok := shared.ageOf(series[0], series[1]); age != want || ok != (want > 0) {
+			t.Errorf("%v, whose model is not known for sure: %s %v, want %s", series, age, ok, want)
+		}
 	}
 	for d, want := range map[time.Duration]string{48 * time.Hour: "2d", 90 * time.Minute: "90m", 1500 * time.Millisecond: "1500ms", time.Second: "1s", 3 * time.Hour: "3h"} {
 		if got := stepText(d); got != want {
@@ -113,7 +125,7 @@ func TestCurate(t *testing.T) {
 	day(t, e, "garden")
 	time.Sleep(flushPause)
 	heat, power, other := chartsOf(t, e, "house", "heat", start), chartsOf(t, e, "house", "power", start), chartsOf(t, e, "house", "other", start)
-	rules := SampleRules{{Property: "heat", MaxAge: 2 * time.Hour, Step: 5 * time.Minute}, {Property: "power", Model: "Room", MaxAge: 3 * time.Hour}}
+	rules := SampleRules{List: []SampleRule{{Property: "heat", MaxAge: 2 * time.Hour, Step: 5 * time.Minute}, {Property: "power", Model: "Room", MaxAge: 3 * time.Hour}}}
 	now := start.Add(7 * time.Hour)
 	went, stays := uint64(3*5*180), 2*180
 	would, err := e.Expired(t.Context(), "house", rules, now)
@@ -165,7 +177,7 @@ func TestCurate(t *testing.T) {
 		t.Errorf("counts are %v, were %v and one came late", counts, want)
 	}
 	// Aggregates go by an age of their own, and all of it survives a restart.
-	rules[0].StepMaxAge = 6 * time.Hour
+	rules.List[0].StepMaxAge = 6 * time.Hour
 	if did, err := e.Curate(t.Context(), "house", rules, now.Add(2*time.Hour), nil); err != nil || did.Properties["heat/5m/count"] == 0 {
 		t.Errorf("aggregates: %+v %v", did, err)
 	}
@@ -257,7 +269,7 @@ func TestCurateIsFinishedBeforeAnythingIsInserted(t *testing.T) {
 			t.Fatal("it was inserted among series that are half written")
 		}
 	}
-	rules := SampleRules{{MaxAge: time.Hour}}
+	rules := SampleRules{List: []SampleRule{{MaxAge: time.Hour}}}
 	if _, err := e.Curate(t.Context(), "house", rules, now, nil); err == nil {
 		t.Error("the next group took the file's place")
 	}

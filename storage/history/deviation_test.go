@@ -62,7 +62,7 @@ func TestAggregatesAgainstTheSamples(t *testing.T) {
 	}
 	e.dirty.Store(true)
 	time.Sleep(flushPause)
-	rules := SampleRules{{Property: "energy", MaxAge: 2 * time.Hour, Step: 5 * time.Minute}}
+	rules := SampleRules{List: []SampleRule{{Property: "energy", MaxAge: 2 * time.Hour, Step: 5 * time.Minute}}}
 	if did, err := e.Curate(t.Context(), "house", rules, start.Add(7*time.Hour), nil); err != nil || did.Rolled == 0 {
 		t.Fatalf("%+v: %v", did, err)
 	}

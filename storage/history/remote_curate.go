@@ -32,6 +32,10 @@ const (
 // ErrCurate: a server elsewhere does not let samples be deleted. The error says what to do about it.
 var ErrCurate = errors.New("the metrics server does not let retention rules delete samples")
 
+// ErrOtherRules is the cause with which the caller of Curate ends its context where the rules were replaced: what was begun is done as carefully
+// as else.
+var ErrOtherRules = errors.New("the rules of retention are others now")
+
 // Expired counts, by property, what the rules would let go now, as Embedded's does.
 func (r *Remote) Expired(ctx context.Context, project string, rules SampleRules, now time.Time) (Curation, error) {
 	return r.curation(ctx, project, rules, now, false, nil, nil)
@@ -52,7 +56,7 @@ func (r *Remote) curation(ctx context.Context, project string, rules SampleRules
 		return Curation{}, err
 	}
 	defer r.leave()
-	if do && len(rules) > 0 {
+	if do && len(rules.List) > 0 {
 		if err := r.caughtUp(ctx); err != nil {
 			return Curation{}, err
 		}
@@ -112,7 +116,11 @@ func (r *Remote) rewrite(ctx context.Context, k kindOfSeries, twins []string, cu
 	// What stays is not sent before the answer has come: a deletion that is done after that would take it along.
 	deleting, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteWithin)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(deleteAtEnd, cancel) })()
+	defer context.AfterFunc(ctx, func() {
+		if !errors.Is(context.Cause(ctx), ErrOtherRules) { // the node stops
+			time.AfterFunc(deleteAtEnd, cancel)
+		}
+	})()
 	return r.deleteSeries(deleting, k.match(twins))
 }
 

@@ -36,7 +36,7 @@ func TestCurateOnAServer(t *testing.T) {
 	dayOf(t, r, "garden")
 	r.settled(t)
 	heat, other := chartsOf(t, r, "house", "heat", start), chartsOf(t, r, "house", "other", start)
-	rules := SampleRules{{Property: "heat", MaxAge: 2 * time.Hour, Step: 5 * time.Minute}, {Property: "power", Model: "Room", MaxAge: 3 * time.Hour}}
+	rules := SampleRules{List: []SampleRule{{Property: "heat", MaxAge: 2 * time.Hour, Step: 5 * time.Minute}, {Property: "power", Model: "Room", MaxAge: 3 * time.Hour}}}
 	now := start.Add(7 * time.Hour)
 	would, err := r.Expired(t.Context(), "house", rules, now)
 	if err != nil || would.Series != 6 || would.Properties["heat"] != 3*5*180+3 || would.Properties["power"] != 3*4*180 {
@@ -96,7 +96,7 @@ func TestCurateOnAServerThatForbidsIt(t *testing.T) {
 	r := openRemote(t, s, RemoteOptions{})
 	start, each := dayOf(t, r, "house")
 	r.settled(t)
-	_, err := r.Curate(t.Context(), "house", SampleRules{{MaxAge: 2 * time.Hour}}, start.Add(7*time.Hour), nil)
+	_, err := r.Curate(t.Context(), "house", SampleRules{List: []SampleRule{{MaxAge: 2 * time.Hour}}}, start.Add(7*time.Hour), nil)
 	if !errors.Is(err, ErrCurate) || !strings.Contains(err.Error(), "without -deleteAuthKey") || !strings.Contains(err.Error(), "delete_series") {
 		t.Errorf("it says %v", err)
 	}
@@ -126,7 +126,7 @@ func TestCurateOnAServerThatDeletesSlowly(t *testing.T) {
 	r.client.Transport.(*http.Transport).ResponseHeaderTimeout = 500 * time.Millisecond
 	start, _ := dayOf(t, r, "house")
 	r.settled(t)
-	if _, err := r.Curate(t.Context(), "house", SampleRules{{Property: "heat", MaxAge: 2 * time.Hour}}, start.Add(7*time.Hour), nil); err != nil {
+	if _, err := r.Curate(t.Context(), "house", SampleRules{List: []SampleRule{{Property: "heat", MaxAge: 2 * time.Hour}}}, start.Add(7*time.Hour), nil); err != nil {
 		t.Errorf("curate: %v", err)
 		time.Sleep(10 * time.Second) // so long the deletion may take
 	}

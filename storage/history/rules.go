@@ -8,7 +8,7 @@ import (
 
 // SampleRule says how long the samples of some properties are kept.
 type SampleRule struct {
-	// Model is the label of the series, Property the property's name; empty: all.
+	// Model is the label of the series, or one of ModelsOf it; Property the property's name; empty: all.
 	Model, Property string
 	// MaxAge of the samples; at least MinSampleAge.
 	MaxAge time.Duration
@@ -26,14 +26,19 @@ const (
 )
 
 // SampleRules of a project. The closest that fits a series counts: model and property, property, model, neither.
-type SampleRules []SampleRule
+type SampleRules struct {
+	List []SampleRule
+	// ModelsOf, where not nil, gives the models that the series with a label may be of. Of their rules the one that keeps longest counts: no other
+	// model's may let a sample go. None: it may be any.
+	ModelsOf func(label string) []string
+}
 
-// of gives the rule of a series; nil where none fits.
-func (r SampleRules) of(model, property string) (best *SampleRule) {
+// of gives the rule of a series, where it is of a model; nil where none fits.
+func (r SampleRules) of(label, model, property string) (best *SampleRule) {
 	closest := -1
-	for i := range r {
-		x := &r[i]
-		if x.Model != "" && x.Model != model || x.Property != "" && x.Property != property {
+	for i := range r.List {
+		x := &r.List[i]
+		if x.Model != "" && x.Model != model && x.Model != label || x.Property != "" && x.Property != property {
 			continue
 		}
 		fit := 0
@@ -50,11 +55,40 @@ func (r SampleRules) of(model, property string) (best *SampleRule) {
 	return best
 }
 
+// models that a series may be of.
+func (r SampleRules) models(label string) []string {
+	if r.ModelsOf == nil {
+		return []string{label}
+	}
+	all := r.ModelsOf(label)
+	if len(all) == 0 {
+		all = []string{label}
+		for _, x := range r.List {
+			all = append(all, x.Model)
+		}
+	}
+	return all
+}
+
 // ageOf is how long a series is kept by the rules, and the step of what is made of it then, 0 for none; ok is false where no rule is
 // for it.
-func (r SampleRules) ageOf(model, property string) (age, step time.Duration, ok bool) {
+func (r SampleRules) ageOf(label, property string) (age, step time.Duration, ok bool) {
+	for _, model := range r.models(label) {
+		a, s, ok := r.ageOfModel(label, model, property)
+		if !ok {
+			return 0, 0, false
+		}
+		if a > age || a == age && step == 0 {
+			age, step = a, s
+		}
+	}
+	return age, step, true
+}
+
+// ageOfModel is ageOf where the series is of a model.
+func (r SampleRules) ageOfModel(label, model, property string) (age, step time.Duration, ok bool) {
 	base, _, rolled := rolledProperty(property)
-	rule := r.of(model, base)
+	rule := r.of(label, model, base)
 	switch {
 	case rule == nil:
 		return 0, 0, false

@@ -184,7 +184,7 @@ func TestSharedCurateOverAChange(t *testing.T) {
 	})
 	curated := make(chan error)
 	go func() {
-		_, err := s1.Curate(t.Context(), "house", SampleRules{{MaxAge: 2 * time.Hour}}, now, nil)
+		_, err := s1.Curate(t.Context(), "house", SampleRules{List: []SampleRule{{MaxAge: 2 * time.Hour}}}, now, nil)
 		curated <- err
 	}()
 	<-deleting
