@@ -161,9 +161,14 @@ func TestCurate(t *testing.T) {
 	fresh := storage.Sample{Property: "heat", Time: start.Add(7*time.Hour + time.Minute).UnixMilli(), Value: 7}
 	insert(t, e, one("house", "b", "Room", late, fresh))
 	for range 2 { // before and behind the next run
-		values := chartsOf(t, e, "house", "heat", start)["max"][1].Values
-		if values[1] != 1000 || values[2] == 1000 {
+		charts := chartsOf(t, e, "house", "heat", start)
+		if values := charts["max"][1].Values; values[1] != 1000 || values[2] == 1000 {
 			t.Errorf("with a late sample: %v", values)
+		}
+		for _, a := range []string{"first", "last", "delta", "rate"} { // it is in the middle of its step
+			if got, want := charts[a][1].Values, heat[a][1].Values; !slices.Equal(got[1:3], want[1:3]) {
+				t.Errorf("%s with a late sample: %v, was %v", a, got, want)
+			}
 		}
 		if _, err := e.Curate(t.Context(), "house", rules, now.Add(time.Hour), nil); err != nil {
 			t.Fatal(err)

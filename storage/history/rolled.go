@@ -121,17 +121,61 @@ func (s *querier) inSteps(ctx context.Context, c chosen, a aggregate, begin, ste
 		old, err := rolled(rolledMax, a)
 		return joined(raw, old, math.Max), err
 	case "first":
-		old, err := rolled(rolledFirst, a)
-		return joined(raw, old, func(_, old float64) float64 { return old }), err
+		return s.joinedEnds(ctx, c, a, rolledFirst, raw, begin, step, n)
 	case "last":
-		old, err := rolled(rolledLast, a)
-		return joined(raw, old, func(raw, _ float64) float64 { return raw }), err
+		return s.joinedEnds(ctx, c, a, rolledLast, raw, begin, step, n)
 	case "", "avg":
 		return s.joinedAverage(ctx, c, raw, begin, step, n)
 	case "dev":
 		return s.joinedDeviation(ctx, c, raw, begin, step, n)
 	}
 	return s.percentile(ctx, c, a, raw, begin, step, n)
+}
+
+// joinedEnds gives the first or the last of raw samples and of those that went. Where a step has both, the raw ones are mostly the newer; but
+// some may have come late.
+func (s *querier) joinedEnds(ctx context.Context, c chosen, a aggregate, kind int, raw map[string][]float64, begin, step int64, n int) (map[string][]float64, error) {
+	rolled := func(c chosen) string { return c.rolled(kind) }
+	old, err := s.aligned(ctx, c, rolled, a, begin, step, n)
+	if err != nil {
+		return nil, err
+	}
+	both := func(twin string, i int) bool {
+		return raw[twin] != nil && !math.IsNaN(raw[twin][i]) && !math.IsNaN(old[twin][i])
+	}
+	from, to := n, 0 // the steps that have both are between
+	for twin := range old {
+		for i := range n {
+			if both(twin, i) {
+				from, to = min(from, i), max(to, i+1)
+			}
+		}
+	}
+	keepRaw := func(raw, _ float64) float64 { return raw }
+	if from >= to {
+		return joined(raw, old, keepRaw), nil
+	}
+	when := aggregate{expr: "t" + a.expr, of: func(g *gathered) float64 { return float64(g.last.Time) / 1000 }}
+	if a.name == "first" {
+		when.of = func(g *gathered) float64 { return float64(g.first.Time) / 1000 }
+	}
+	begin += int64(from) * step
+	rawAt, err := s.aligned(ctx, c, chosen.match, when, begin, step, to-from)
+	if err != nil {
+		return nil, err
+	}
+	oldAt, err := s.aligned(ctx, c, rolled, when, begin, step, to-from)
+	if err != nil {
+		return nil, err
+	}
+	for twin := range old {
+		for i := from; i < to && rawAt[twin] != nil && oldAt[twin] != nil; i++ {
+			if older := oldAt[twin][i-from] < rawAt[twin][i-from]; both(twin, i) && older == (a.name == "first") {
+				raw[twin][i] = old[twin][i]
+			}
+		}
+	}
+	return joined(raw, old, keepRaw), nil
 }
 
 func (s *querier) joinedAverage(ctx context.Context, c chosen, raw map[string][]float64, begin, step int64, n int) (map[string][]float64, error) {
