@@ -268,15 +268,16 @@ func (t *twin) progress(c *command, o pb.Outcome, e *drivers.DriverError) {
 	}
 }
 
-// confirm compares what was reported with what was asked, and says whether something was confirmed.
-func (t *twin) confirm(changes []drivers.Change, delta *pb.StateDelta) (any bool) {
+// confirm compares what was reported with what was asked, and says whether something was confirmed. What is for history alone, by its way,
+// confirms nothing.
+func (t *twin) confirm(changes []drivers.Change, ways []way, delta *pb.StateDelta) (any bool) {
 	for i := range t.st.Desired {
 		d := &t.st.Desired[i]
 		if !open(d) {
 			continue
 		}
-		for _, c := range changes {
-			if c.Property != d.Name.Value() {
+		for i, c := range changes {
+			if c.Property != d.Name.Value() || ways != nil && ways[i] == toHistory {
 				continue
 			}
 			if p := t.st.Property(d.Name); p == nil || !p.Value.Equal(d.Value) {

@@ -145,7 +145,7 @@ func (t *twin) report(changes []drivers.Change, values []state.Value, ways []way
 			}
 		}
 	}
-	if t.confirm(changes, delta) || any { // a value that was asked for may have been there all the time
+	if t.confirm(changes, ways, delta) || any { // a value that was asked for may have been there all the time
 		t.changed()
 		if delta != nil {
 			t.emitDelta(delta)
@@ -191,7 +191,7 @@ func (t *twin) setProperty(c drivers.Change, v state.Value, at int64, to way) *s
 	if p == nil {
 		t.st.Properties = append(t.st.Properties, state.Property{Name: state.Intern(c.Property)})
 		p = &t.st.Properties[len(t.st.Properties)-1]
-	} else if p.Value.Equal(v) && p.Quality() == q && at/60_000 == p.Time()/60_000 && !(to == everywhere && t.owesText(p.Name)) {
+	} else if repeats(p, v, q, at) && !(to == everywhere && t.owes(p.Name)) {
 		p.Stamp = state.At(max(p.Time(), at), q)
 		t.touched = true
 		return nil
@@ -206,16 +206,19 @@ func (t *twin) setProperty(c drivers.Change, v state.Value, at int64, to way) *s
 	p.Value, p.Stamp = v, state.At(at, q)
 	switch _, number := v.Sample(); {
 	case to != everywhere:
-		if !number && !told {
-			t.oweText(p.Name)
+		if !told {
+			t.owe(p.Name)
 		}
-	case number || !told || t.owesText(p.Name): // the journal needs no text twice
+	case number || !told || t.owes(p.Name): // the journal needs no text twice
 		t.sampleOf(c.Property, v, at)
-		if !number {
-			t.paidText(p.Name)
-		}
+		t.paid(p.Name)
 	}
 	return p
+}
+
+// repeats says whether a value is what is known, told once more within the minute.
+func repeats(p *state.Property, v state.Value, q uint8, at int64) bool {
+	return p.Value.Equal(v) && p.Quality() == q && at/60_000 == p.Time()/60_000
 }
 
 // sampleOf keeps a value: in history where it is a number, else in the journal.

@@ -160,13 +160,15 @@ type sieve struct {
 	// sampled is when the last sample of a property with a rate went to history; flips are when it changed last.
 	sampled map[state.Name]int64
 	flips   map[state.Name][]int64
-	// owed are the properties whose text is in the state and, for a rate or flapping, not in the journal: it gets there when it is told again.
+	// flapping are the properties that flap. Their quality does not tell: a value may be uncertain for another reason.
+	flapping map[state.Name]bool
+	// owed are the properties whose value is in the state and, for a rate or flapping, not in history: it gets there when it is told again.
 	owed map[state.Name]bool
 }
 
-func (t *twin) owesText(name state.Name) bool { return t.sieve != nil && t.sieve.owed[name] }
+func (t *twin) owes(name state.Name) bool { return t.sieve != nil && t.sieve.owed[name] }
 
-func (t *twin) oweText(name state.Name) {
+func (t *twin) owe(name state.Name) {
 	s := t.sieved()
 	if s.owed == nil {
 		s.owed = map[state.Name]bool{}
@@ -174,7 +176,7 @@ func (t *twin) oweText(name state.Name) {
 	s.owed[name] = true
 }
 
-func (t *twin) paidText(name state.Name) {
+func (t *twin) paid(name state.Name) {
 	if t.sieve != nil {
 		delete(t.sieve.owed, name)
 	}
@@ -235,33 +237,43 @@ func (t *twin) sift(r *model.Reading, now int64) way {
 		return everywhere
 	}
 	s, name := t.sieved(), state.Intern(r.Property.Name)
+	if s.sampled == nil {
+		s.sampled = map[state.Name]int64{}
+	}
 	last, known := s.sampled[name]
 	if !known && p != nil {
 		last, known = p.Time(), true // of an earlier life
+		s.sampled[name] = last       // what comes now moves the property's time on
 	}
 	if known && at-last < spacing && at >= last {
 		t.filtered(filterRate, 1)
 		return toState
 	}
-	if s.sampled == nil {
-		s.sampled = map[state.Name]int64{}
+	if p == nil || t.owes(name) || !repeats(p, r.Value, uint8(r.Quality), at) {
+		s.sampled[name] = at
 	}
-	s.sampled[name] = at
 	return everywhere
 }
 
-// within says whether a value differs from the one that is kept by no more than the deadband.
+// within says whether a value differs from the one that is kept by no more than the deadband. What history has yet to be told, and what is
+// asked for, is taken as it comes.
 func (t *twin) within(r *model.Reading, p *state.Property) bool {
-	if r.Property.Deadband < 0 || p.Quality() != uint8(r.Quality) || p.Value.Equal(r.Value) {
+	if p.Quality() != uint8(r.Quality) || p.Value.Equal(r.Value) || !near(r, p) || t.owes(p.Name) {
 		return false // the same again counts once a minute, as with drivers
 	}
+	d := t.st.FindDesired(p.Name)
+	return d == nil || !open(d) || !d.Value.Equal(r.Value)
+}
+
+// near says whether a value is within the deadband around the one that is kept.
+func near(r *model.Reading, p *state.Property) bool {
 	was, ok := p.Value.Sample()
 	is, ok2 := r.Value.Sample()
 	return ok && ok2 && max(was-is, is-was) <= r.Property.Deadband
 }
 
-// flaps counts the changes of a property in its window, and says whether they are too many. It has come to rest when they are half
-// as many.
+// flaps counts the changes of a property in its window, those beyond its deadband, and says whether they are too many. It has come to rest
+// when they are half as many.
 func (t *twin) flaps(r *model.Reading, p *state.Property, at int64) bool {
 	limit := r.Property.FlapChanges
 	if limit == 0 || p == nil {
@@ -269,21 +281,22 @@ func (t *twin) flaps(r *model.Reading, p *state.Property, at int64) bool {
 	}
 	s, name := t.sieved(), state.Intern(r.Property.Name)
 	if s.flips == nil {
-		s.flips = map[state.Name][]int64{}
+		s.flips, s.flapping = map[state.Name][]int64{}, map[state.Name]bool{}
 	}
 	from := at - r.Property.FlapWindow.Milliseconds()
 	flips := slices.DeleteFunc(s.flips[name], func(x int64) bool { return x <= from })
-	if !p.Value.Equal(r.Value) {
+	if !p.Value.Equal(r.Value) && !near(r, p) {
 		if len(flips) > limit {
 			flips = flips[1:]
 		}
 		flips = append(flips, at)
 	}
 	s.flips[name] = flips
-	if p.Quality() == uint8(pb.Quality_QUALITY_UNCERTAIN) {
-		return len(flips) > limit/2
+	if s.flapping[name] {
+		limit /= 2
 	}
-	return len(flips) > limit
+	s.flapping[name] = len(flips) > limit
+	return s.flapping[name]
 }
 
 // fulfil has what is asked of a virtual property be what it reports.
