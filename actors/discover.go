@@ -6,6 +6,7 @@ import (
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // maxDiscovered bounds what one call may report; a driver reports the rest with its next.
@@ -29,7 +30,7 @@ func (t *twin) discover(found []drivers.Discovery) {
 			continue
 		}
 		entry := &pb.InboxEntry{Id: key, Alias: &pb.Alias{Network: d.Network, Key: d.Key, Value: d.Value}, Driver: d.Driver,
-			Name: d.Name, Via: t.en.id, SettingsJson: string(d.Settings), Uri: d.URI}
+			Name: d.Name, Via: t.en.id, SettingsJson: string(d.Settings), Uri: d.URI, Time: timestamppb.New(msTime(t.stamp()))}
 		if t.e.registry.claimed(entry) {
 			continue
 		}
@@ -70,8 +71,11 @@ func (t *twin) discover(found []drivers.Discovery) {
 	}
 }
 
-// keepArrivals leaves in an entry what it has from messages of the device.
+// keepArrivals leaves in an entry what it has from messages of the device, when it was found first, and that it is ignored.
 func keepArrivals(x, was *pb.InboxEntry) {
 	x.Count, x.LastTime, x.Door, x.Samples = was.Count, was.LastTime, was.Door, was.Samples
-	x.Ignored, x.MessageIds, x.Time = was.Ignored, was.MessageIds, was.Time
+	x.Ignored, x.MessageIds = was.Ignored, was.MessageIds
+	if was.Time != nil {
+		x.Time = was.Time
+	}
 }

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -156,3 +157,9 @@ func (e *Engine) Crowd(id, topic string, bytes int) {
 
 // MaxOutboxBytes are what may wait on a node.
 const MaxOutboxBytes = maxOutboxBytes
+
+// Found puts a device into the inbox that a scan has found, and gives the note of why not.
+func (r *Registry) Found(ctx context.Context, project, driver string, d drivers.Discovery) string {
+	_, note := r.found(ctx, project, driver, d, &addresses{r: r, project: project})
+	return note
+}

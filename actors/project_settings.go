@@ -188,7 +188,11 @@ func (r *Registry) checkRule(project string, rule *pb.ProvisionRule, path string
 			return invalid(path+"/driver", "there is no driver %q", rule.Driver)
 		}
 	}
-	rule.Model = withinOrNone(project, rule.Model)
+	if rule.Model = withinOrNone(project, rule.Model); rule.Model != "" {
+		if _, ok, err := r.store.Get(tableThings, rule.Model); err != nil || !ok || ProjectOf(rule.Model) != project {
+			return invalid(path+"/model", "there is no model %s in the project", rule.Model)
+		}
+	}
 	if rule.Zone != "" {
 		rule.Zone = within(project, rule.Zone)
 		if _, ok, err := r.store.Get(tableZones, rule.Zone); err != nil || !ok || ProjectOf(rule.Zone) != project {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -301,16 +300,24 @@ func (r *Registry) creation(ctx context.Context, t *pb.Twin, at place) (*pb.Twin
 	if at.class != 0 {
 		txn.Writes = append(txn.Writes, storage.Write{Table: tablePlace, Key: id, Value: cluster.EncodeClass(at.class)})
 	}
-	known := r.claims(p)
+	txn.Writes = append(txn.Writes, r.unlisted(p, nil)...)
+	return p.twin, txn, nil
+}
+
+// unlisted takes out of the inbox what is the twin's by its topics, and by the aliases that it had not before. Of those it is not asked whether
+// they are in it: a message may put one there meanwhile.
+func (r *Registry) unlisted(p *prepared, old map[storage.Table]map[string][]byte) (writes []storage.Write) {
 	for key := range p.indexes[tableAliases] {
-		if _, ok, err := r.store.Get(tableInbox, key); err == nil && ok && !slices.Contains(known, key) {
-			known = append(known, key)
+		if _, mine := old[tableAliases][key]; !mine {
+			writes = append(writes, storage.Write{Table: tableInbox, Key: key})
 		}
 	}
-	for _, key := range known {
-		txn.Writes = append(txn.Writes, storage.Write{Table: tableInbox, Key: key})
+	for _, key := range r.claims(p) {
+		if _, written := p.indexes[tableAliases][key]; !written {
+			writes = append(writes, storage.Write{Table: tableInbox, Key: key})
+		}
 	}
-	return p.twin, txn, nil
+	return writes
 }
 
 // twinGuard translates the guards that a caller can do something about.
@@ -423,9 +430,7 @@ func (r *Registry) replacement(ctx context.Context, t, old *pb.Twin, at place, c
 		return nil, nil, err
 	}
 	writes, p.guards = append(writes, version...), append(p.guards, versions...)
-	for _, key := range r.claims(p) {
-		writes = append(writes, storage.Write{Table: tableInbox, Key: key})
-	}
+	writes = append(writes, r.unlisted(p, was)...)
 	txn := &storage.Txn{
 		Guards: append(append([]storage.Guard{{Table: tableTwins, Key: id, Revision: old.Revision}}, p.guards...), freeAliases(p, was)...),
 		Writes: append(writes, storage.Write{Table: tableTwins, Key: id, Value: value}),

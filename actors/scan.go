@@ -3,8 +3,10 @@ package actors
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/polluxhq/pollux/drivers"
@@ -126,29 +128,48 @@ func (r *Registry) found(ctx context.Context, project, driver string, d drivers.
 	if id := known.twin(entry); id != "" {
 		return entry, label + " is the twin " + id + " already"
 	}
-	old, listed, err := r.store.Get(tableInbox, key)
-	switch {
-	case err != nil:
-		return entry, label + ": " + err.Error()
-	case listed:
-		if was, err := decode(old, &pb.InboxEntry{}); err == nil && was.Time != nil {
-			entry.Time = was.Time
-		}
-	case !r.inboxRoom(project):
-		return entry, label + ": the inbox is full"
-	}
-	stored := &pb.InboxEntry{Id: entry.Id, Alias: entry.Alias, Driver: entry.Driver, Name: entry.Name, SettingsJson: entry.SettingsJson,
-		Uri: entry.Uri, Time: entry.Time}
-	value, err := encode(stored)
-	if err == nil {
-		_, err = r.store.Commit(ctx, &storage.Txn{Guards: []storage.Guard{{Table: tableAliases, Key: key}},
-			Writes: []storage.Write{{Table: tableInbox, Key: key, Value: value}}})
-	}
-	if err != nil {
+	if err := r.enlist(ctx, project, entry); err != nil {
 		return entry, label + ": " + err.Error()
 	}
 	return entry, ""
 }
+
+// enlist puts what was found of a device into its entry of the inbox. What the entry has from messages of the device, and that it is ignored, stays.
+func (r *Registry) enlist(ctx context.Context, project string, found *pb.InboxEntry) error {
+	_, err := r.change(ctx, func() (*storage.Txn, error) {
+		x := proto.Clone(found).(*pb.InboxEntry)
+		x.Model = ""
+		old, listed, err := r.store.Get(tableInbox, x.Id)
+		if err != nil {
+			return nil, err
+		}
+		if !listed && !r.inboxRoom(project) {
+			return nil, errInboxFull
+		}
+		if listed {
+			was, err := decode(old, &pb.InboxEntry{})
+			if err != nil {
+				return nil, err
+			}
+			keepArrivals(x, was)
+			found.Time = x.Time
+		}
+		value, err := encode(x)
+		if err != nil {
+			return nil, err
+		}
+		return &storage.Txn{Guards: []storage.Guard{{Table: tableAliases, Key: x.Id}, {Table: tableInbox, Key: x.Id, Revision: old.Revision}},
+			Writes: []storage.Write{{Table: tableInbox, Key: x.Id, Value: value}}}, nil
+	}, func(g *storage.GuardError) error {
+		if g.Table == tableAliases {
+			return ErrExists // it has become a twin
+		}
+		return nil // it sends meanwhile
+	})
+	return err
+}
+
+var errInboxFull = errors.New("the inbox is full")
 
 // modelOf gives the title of the model that twins of a driver have; "" where the driver is not there.
 func (r *Registry) modelOf(driver string) string {
