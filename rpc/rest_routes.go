@@ -38,7 +38,7 @@ func twinRoutes() []restRoute {
 			answers: []restAnswer{{status: 200, text: "Values by name", content: &restContent{schema: valuesSchema, stream: valuesSchema}}}},
 		{method: http.MethodGet, path: twinPath + "/properties/{property}", id: "getProperty", summary: "Value of a property",
 			text: "The body is the value alone. Asked with Accept: text/event-stream: the value now and each later one; an id per value, so that " +
-				"who comes back with Last-Event-ID is told the value only if it is another one.",
+				"who comes back with Last-Event-ID is told the value only if it is another one, with detail in any case.",
 			procedure: rpcv1.TwinServiceGetTwinProcedure, serve: (*restCall).getProperty,
 			params: []restParam{detailParam, consistencyParam, lastEventParam},
 			answers: []restAnswer{{status: 200, text: "The value", content: &restContent{schema: anySchema, stream: anySchema},

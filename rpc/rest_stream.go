@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	rpcv1 "github.com/polluxhq/pollux/proto/pollux/v1/polluxv1connect"
@@ -164,12 +166,21 @@ func (c *restCall) step(e *eventStream, m *pb.WatchTwinsResponse, heartbeats *in
 	return each(e, m)
 }
 
-// position names a property's value for Last-Event-ID: who comes back and names the present one has missed nothing.
-func position(p *pb.Property) string {
+// position names a property's value for Last-Event-ID: who comes back and names the present one has missed nothing. It is the value's time and a
+// hash of the value, since several values may have one time.
+func position(p *pb.Property) (string, error) {
 	if p == nil || p.Time == nil {
-		return ""
+		return "", nil
 	}
-	return strconv.FormatInt(p.Time.AsTime().UnixMilli(), 36)
+	value, err := raw(p.Value)
+	if err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(value) // without spaces, of which protobuf has now more and now less
+	if err != nil {
+		return "", fmt.Errorf("encode: %w", err)
+	}
+	return strconv.FormatInt(p.Time.AsTime().UnixMilli(), 36) + "-" + strconv.FormatUint(xxhash.Sum64(text)>>32, 36), nil
 }
 
 // observe streams the first value and the changes of a property, or, where name is empty, of all of them.
@@ -210,18 +221,19 @@ func (c *restCall) hasProperty(name string) error {
 	return noProperty(twin, name)
 }
 
-// sendOne sends a property. seen is what the client had when it came back, until the first message after that.
+// sendOne sends a property. seen is what the client had when it came back, until the first message after that. With detail that is told in any
+// case: quality, and what is asked, change without the value.
 func (e *eventStream) sendOne(p *pb.Property, d *pb.Desired, detail bool, seen *string) error {
 	if p == nil && (d == nil || !detail) {
 		return nil
 	}
 	had := *seen
 	*seen = ""
-	at := position(p)
-	if had != "" && had == at {
-		return nil
+	at, err := position(p)
+	if err != nil || had != "" && had == at && !detail {
+		return err
 	}
-	if had != "" {
+	if had != "" && had != at {
 		if err := e.send("gap", "", gapMark{Reason: "values since the last one that was received are in the history"}); err != nil {
 			return err
 		}

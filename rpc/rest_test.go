@@ -416,6 +416,39 @@ func TestRestStreamsValues(t *testing.T) {
 	}
 }
 
+// Two values may have one time, and quality and what is asked change without the value: who comes back hears of it.
+func TestRestStreamsWhatChangedAtOneTime(t *testing.T) {
+	h, p := openHouse(t), fresh("resttime")
+	thing := `{"@context":"https://www.w3.org/2022/wot/td/v1.1","@type":"tm:ThingModel","title":"Meter","properties":{"level":{"type":"number","pollux:quality":"/q"}}}`
+	if _, err := rpcv1.NewModelServiceClient(h.http(h.admin), h.url).CreateModel(t.Context(), req(&pb.CreateModelRequest{Model: &pb.Model{Id: p + "/meter", ThingJson: thing}})); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.twins(h.admin).CreateTwin(t.Context(), req(&pb.CreateTwinRequest{Twin: &pb.Twin{Id: p + "/a", Model: "meter"}})); err != nil {
+		t.Fatal(err)
+	}
+	at := time.Now().UTC().Format(time.RFC3339)
+	say := func(data string) {
+		t.Helper()
+		if status, a := h.ingest(t, h.admin, p+"/a", fmt.Sprintf(`{"data":%s,"time":%q}`, data, at)); status != 200 {
+			t.Fatal(status, a)
+		}
+	}
+	level := "/v1/twins/" + p + "/a/properties/level"
+	say(`{"level":1}`)
+	had := h.stream(t.Context(), t, h.admin, level).next()
+	say(`{"level":2}`)
+	back := h.stream(t.Context(), t, h.admin, level, "Last-Event-ID: "+had.id)
+	if gap, got := back.next(), back.next(); gap.name != "gap" || got.data != "2" {
+		t.Errorf("the next value of that time: %+v, %+v", gap, got)
+	}
+	had = h.stream(t.Context(), t, h.admin, level+"?detail=true").next()
+	say(`{"level":2,"q":"bad"}`)
+	back = h.stream(t.Context(), t, h.admin, level+"?detail=true", "Last-Event-ID: "+had.id)
+	if got := back.next(); got.name != "" || !strings.Contains(got.data, "QUALITY_BAD") {
+		t.Errorf("the same value in another quality: %+v", got)
+	}
+}
+
 func TestRestStreamsEvents(t *testing.T) {
 	h, p := openHouse(t), fresh("restevents")
 	h.another(t, p+"/a")
