@@ -150,6 +150,7 @@ func TestDryRunSaysWhatApplyDoes(t *testing.T) {
 		{"a relation to nobody", []string{"feeds, to: beamer", "feeds, to: screen"}, "there is no twin", "there is no twin"},
 		{"a notifier that there is not", []string{"notifier: people, body", "notifier: nobody, body"}, "there is no notifier", "there is no notifier"},
 		{"a provision rule with a zone that there is not", []string{"model: meter, zone: aula}]", "model: meter, zone: hall}]"}, "there is no zone", "there is no zone"},
+		{"a provision rule with a model that there is not", []string{"model: meter, zone: aula}]", "model: metre, zone: aula}]"}, "there is no model", "there is no model"},
 		{"a sink of a topic that there is not", []string{"lake, topic: changes", "lake, topic: change"}, "there is no topic", "there is no topic"},
 		{"a sink's secret for another host", []string{"127.0.0.1:1&access_key=k&tls=false\", secret: hush", "127.0.0.2:1&access_key=k&tls=false\", secret: \"***\""}, "none to keep", "another host"},
 		{"a simulation of a model that there is not", []string{"model: meter, paused", "model: metre, paused"}, "there is no model", "there is no model"},
