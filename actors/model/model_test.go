@@ -65,6 +65,7 @@ func TestRead(t *testing.T) {
 		{`{"data":{"temp":68,"rh":40},"door":true}`, "temperature=20 humidity=40 door=true"},
 		{`{"data":{"temp":68}, "gases":[{"v":400,"u":"[ppb]"}]}`, "temperature=20 co2=0"},
 		{`{"gases":[{"v":0.1,"u":"%","q":"uncertain"}]}`, "co2=1000!4"},
+		{`{"gases":[{"v":1234567890123,"u":"[ppm]"}]}`, "co2=1234567890123"}, {`{"gases":[{"v":123456789012.3,"u":"%"}]}`, "co2=1.234567890123e+15"},
 		{`{"gases":[{"v":5,"u":"Cel"}],"door":false}`, "door=false wrong_unit:co2"},
 		{`{"gases":[{"v":5,"u":7}]}`, "wrong_unit:co2"},
 		{`{"gases":[{"v":5,"q":"nonsense"}]}`, "co2=5!3"},

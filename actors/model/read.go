@@ -271,10 +271,13 @@ func (r *reader) value(p *Property, raw wire.Value) (state.Value, bool) {
 			r.out.refuse(WrongUnit, p.Name, "%.40s %s is no number in %s", raw, from.Code, p.Unit)
 			return state.Value{}, false
 		}
-		if p.Type == "integer" {
+		switch {
+		case p.Type == "integer":
 			x = math.Round(x)
+		case x != f: // what is in the model's unit already has all of its digits
+			x = rounded(x)
 		}
-		return state.NumberValue(rounded(x)), true
+		return state.NumberValue(x), true
 	}
 	if !p.Fits(raw) {
 		r.out.refuse(WrongType, p.Name, "%.64s is no %s", raw, p.Type)
