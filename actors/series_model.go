@@ -62,3 +62,17 @@ func (m *SeriesModels) ID(name string) string {
 
 // Of gives the models that series with a label may be of, and the label where it may be a driver's; none where nobody has the title any more.
 func (m *SeriesModels) Of(label string) []string { return m.byLabel[label] }
+
+// ModelKey tells models of twins apart: twins with the same key have the same model, with what the driver has found that a unit really has.
+// A description that was not committed yet is not in it.
+func (r *Registry) ModelKey(t *pb.Twin) (string, error) {
+	spec, err := r.e.catalog.forTwin(t)
+	if err != nil {
+		return "", err
+	}
+	patch, _, err := r.store.Get(tableModels, t.Id)
+	if err != nil {
+		return "", fmt.Errorf("read the model of %s: %w", t.Id, err)
+	}
+	return spec.digest + string(patch.Value), nil
+}

@@ -207,9 +207,12 @@ func (c *comparison) values(group map[string]string) (out []string) {
 	return out
 }
 
-// unit of the property. Twins of one model and driver have the same.
+// unit of the property. Twins of one model have the same.
 func (c *comparison) unit(ctx context.Context, t *pb.Twin) (string, error) {
-	key := t.Driver + "\x00" + t.Model
+	key, err := c.h.s.o.Registry.ModelKey(t)
+	if err != nil {
+		key = t.Id
+	}
 	if unit, ok := c.units[key]; ok {
 		return unit, nil
 	}
