@@ -69,6 +69,10 @@ func (e *Embedded) curation(ctx context.Context, project string, rules SampleRul
 	defer e.leave()
 	ctx, cancel := e.lasting(ctx)
 	defer cancel()
+	if !do { // series that are written anew just now would not be counted
+		e.moving.RLock()
+		defer e.moving.RUnlock()
+	}
 	e.freshen()
 	c := &curator{dir: e.o.Dir, retention: e.o.Retention, query: &e.query, rewrite: e.rewrite, reclaim: e.reclaim, rest: curateRest,
 		rewritten: e.o.Metrics.GetOrCreateCounter("pollux_history_curated_series_total"),

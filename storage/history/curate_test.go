@@ -1,6 +1,7 @@
 package history
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -287,5 +288,42 @@ func TestCurateIsFinishedBeforeAnythingIsInserted(t *testing.T) {
 	time.Sleep(flushPause)
 	if n := raws(t, e, "house", "a", "heat"); n != had+1 {
 		t.Errorf("%v samples, want %v", n, had+1)
+	}
+}
+
+// What is asked while series are written anew counts them.
+func TestExpiredWhileSeriesAreWrittenAnew(t *testing.T) {
+	takeTurn(t)
+	e := openEmbedded(t, Options{})
+	_, each := day(t, e, "house")
+	time.Sleep(flushPause)
+	had := raws(t, e, "house", "b", "heat")
+	w := rewriting{Project: "house", Model: "Room", Property: "heat", Twins: []string{"a", "b", "c.d"}}
+	k := kindOfSeries{w.Project, w.Model, w.Property}
+	e.moving.Lock()
+	if err := errors.Join(e.writeRewriting(t.Context(), &w, k.match(w.Twins), 0), deleteSeries(&w)); err != nil {
+		t.Fatal(err)
+	}
+	type answer struct {
+		c   Curation
+		err error
+	}
+	asked := make(chan answer, 1)
+	go func() {
+		c, err := e.Expired(t.Context(), "house", SampleRules{List: []SampleRule{{Property: "heat", MaxAge: time.Hour}}}, time.Now().Add(24*time.Hour))
+		asked <- answer{c, err}
+	}()
+	var got answer
+	select {
+	case got = <-asked:
+		t.Errorf("in the midst of it: %+v", got)
+	case <-time.After(time.Second):
+		e.mu.Lock()
+		_, err := e.finishRewriting()
+		e.mu.Unlock()
+		e.moving.Unlock()
+		if got = <-asked; err != nil || got.err != nil || got.c.Samples != uint64(3*each) || had != each {
+			t.Errorf("behind it: %+v, want %d samples: %v", got, 3*each, err)
+		}
 	}
 }
