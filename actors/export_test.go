@@ -163,3 +163,8 @@ func (r *Registry) Found(ctx context.Context, project, driver string, d drivers.
 	_, note := r.found(ctx, project, driver, d, &addresses{r: r, project: project})
 	return note
 }
+
+// AliasKey is the key of a sender's entry of the inbox.
+func AliasKey(project string, a *pb.Alias) string {
+	return aliasKey(project, a.Network, a.Key, a.Value)
+}
