@@ -3,10 +3,11 @@ package actors
 import (
 	"bytes"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // maxDiscovered bounds what one call may report; a driver reports the rest with its next.
