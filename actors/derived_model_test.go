@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,27 +16,22 @@ import (
 
 	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/test/harness"
 )
 
 // TestDerivedModel: twins, zones, systems, relations, models and formulas change at random while values come and the node ends anyhow. When all
 // is quiet each property that is computed is what its formula gives of what its sources say; what is on a circle, and nothing else, is stopped.
 func TestDerivedModel(t *testing.T) {
-	seeds := 2
-	if n, err := strconv.Atoi(os.Getenv("SEEDS")); err == nil {
-		seeds = n
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			w := &derivedWalk{t: t, fs: vfs.NewCrashableMem(), rnd: rand.New(rand.NewPCG(uint64(seed), 1)), formulas: map[string]formula{}}
-			if seed%2 == 0 {
-				t.Parallel()
-				w.open()
-			} else {
-				w.n, w.other = pairLeased(t, 0)
-			}
-			w.run()
-		})
-	}
+	harness.Seeds(t, 2, func(t *testing.T, seed uint64) {
+		w := &derivedWalk{t: t, fs: vfs.NewCrashableMem(), rnd: rand.New(rand.NewPCG(seed, 1)), formulas: map[string]formula{}}
+		if seed%2 == 0 {
+			t.Parallel()
+			w.open()
+		} else {
+			w.n, w.other = pairLeased(t, 0)
+		}
+		w.run()
+	})
 }
 
 // derivedWalk is a walk at random through what may change a derived property.

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,23 +13,18 @@ import (
 
 	"github.com/polluxhq/pollux/actors/analytics"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/test/harness"
 )
 
 // TestDetectorWalk: readings come while detectors are edited, paused, deleted and made again, twins move and are made anew, and the node dies. What each
 // detector says of each twin is what one says that was given all that was acknowledged, and nothing twice.
 func TestDetectorWalk(t *testing.T) {
-	seeds := 2
-	if n, err := strconv.Atoi(os.Getenv("SEEDS")); err == nil {
-		seeds = n
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			w := &detectorWalk{t: t, fs: vfs.NewCrashableMem(), rnd: rand.New(rand.NewPCG(uint64(seed), 3)), at: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC),
-				zones: map[string]string{}, detectors: map[string]*pb.Detector{}, series: map[[2]string]*analytics.Series{}}
-			w.run()
-		})
-	}
+	harness.Seeds(t, 2, func(t *testing.T, seed uint64) {
+		t.Parallel()
+		w := &detectorWalk{t: t, fs: vfs.NewCrashableMem(), rnd: rand.New(rand.NewPCG(seed, 3)), at: time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC),
+			zones: map[string]string{}, detectors: map[string]*pb.Detector{}, series: map[[2]string]*analytics.Series{}}
+		w.run()
+	})
 }
 
 type detectorWalk struct {

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"sync"
 	"testing"
 
@@ -14,29 +12,24 @@ import (
 	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/test/harness"
 )
 
 // TestInboxWalk: senders send, again under one id at times, while their aliases are made, claimed, moved and deleted, twins go, the project chooses
 // otherwise and the node starts again. What is stored is in history as often as its senders were told so, what is counted is what they were told,
 // and in the inbox is nobody who has a twin, and everybody who was told so and has none.
 func TestInboxWalk(t *testing.T) {
-	seeds := 2
-	if n, err := strconv.Atoi(os.Getenv("SEEDS")); err == nil {
-		seeds = n
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			w := &inboxWalk{t: t, fs: vfs.NewMem(), rnd: rand.New(rand.NewPCG(uint64(seed), 9)), stored: map[float64]int{}, told: map[pb.IngestOutcome]uint64{},
-				strangers: map[string]bool{}}
-			w.open()
-			w.n.model("m", thing("M", `"level":{"type":"number"}`))
-			for range 25 {
-				w.burst()
-				w.check()
-			}
-		})
-	}
+	harness.Seeds(t, 2, func(t *testing.T, seed uint64) {
+		t.Parallel()
+		w := &inboxWalk{t: t, fs: vfs.NewMem(), rnd: rand.New(rand.NewPCG(seed, 9)), stored: map[float64]int{}, told: map[pb.IngestOutcome]uint64{},
+			strangers: map[string]bool{}}
+		w.open()
+		w.n.model("m", thing("M", `"level":{"type":"number"}`))
+		for range 25 {
+			w.burst()
+			w.check()
+		}
+	})
 }
 
 var walkSenders = []string{"A:1", "a-1", "b/2", "c"} // two of one name

@@ -6,9 +6,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,23 +16,18 @@ import (
 	"github.com/polluxhq/pollux/actors"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
+	"github.com/polluxhq/pollux/test/harness"
 )
 
 // TestSieveModel: values come at random, in time, late, twice at once, for history alone; values are asked for, time passes, and the node starts
 // again. State, quality, history, counts and what is confirmed are what model/DESIGN.md says of the filters, as sieveTwin has it.
 func TestSieveModel(t *testing.T) {
-	seeds := 3
-	if n, err := strconv.Atoi(os.Getenv("SEEDS")); err == nil {
-		seeds = n
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			w := &sieveWalk{t: t, fs: vfs.NewMem(), rnd: rand.New(rand.NewPCG(uint64(seed), 5)), of: map[string]*sieveTwin{}, counts: map[string]uint64{}}
-			w.clock.at = time.Date(2026, 3, 1, 7, 0, 30, 0, time.UTC)
-			w.run()
-		})
-	}
+	harness.Seeds(t, 3, func(t *testing.T, seed uint64) {
+		t.Parallel()
+		w := &sieveWalk{t: t, fs: vfs.NewMem(), rnd: rand.New(rand.NewPCG(seed, 5)), of: map[string]*sieveTwin{}, counts: map[string]uint64{}}
+		w.clock.at = time.Date(2026, 3, 1, 7, 0, 30, 0, time.UTC)
+		w.run()
+	})
 }
 
 // sieved are the properties of the walk: what their model says, and the same for sieveTwin.

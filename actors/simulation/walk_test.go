@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/polluxhq/pollux/actors/simulation"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/test/harness"
 )
 
 // played is what became of the messages of a simulation: by twin and id, and how often each was stored.
@@ -48,16 +47,10 @@ func (p *played) take(r *rand.Rand, m *simulation.Message, done func(simulation.
 // TestWalk: scenarios at random are paused, edited, sped up and taken over while a door is too busy now and then. Each step is played once, with the
 // values that its key frames and faults say, whoever plays it.
 func TestWalk(t *testing.T) {
-	seeds := 3
-	if n, err := strconv.Atoi(os.Getenv("SEEDS")); err == nil {
-		seeds = n
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Parallel()
-			walk(t, rand.New(rand.NewPCG(uint64(seed), 7)))
-		})
-	}
+	harness.Seeds(t, 3, func(t *testing.T, seed uint64) {
+		t.Parallel()
+		walk(t, rand.New(rand.NewPCG(seed, 7)))
+	})
 }
 
 func walk(t *testing.T, r *rand.Rand) {
