@@ -82,12 +82,21 @@ const (
 	goes // the watcher is told what took it out
 )
 
-// pass notes whether a twin is in the filter, and says what that means.
-func (s *Subscription) pass(id string, in *expr.Input) passage {
-	if s.where == nil {
+// live says whether the filter looks at what changes with the twin, not only at what is configured.
+func (s *Subscription) live() bool {
+	return s.where != nil || s.filter.Connection != 0 || s.filter.Faulty
+}
+
+// wants says whether the filter lets a twin of that connection through.
+func (s *Subscription) wants(c pb.Connection, faulty bool) bool {
+	return (s.filter.Connection == 0 || s.filter.Connection == c) && (!s.filter.Faulty || faulty)
+}
+
+// pass notes whether a twin is in the filter now, and says what that means.
+func (s *Subscription) pass(id string, now bool) passage {
+	if !s.live() {
 		return inside
 	}
-	now := in != nil && s.where.Matches(in)
 	s.insideMu.Lock()
 	defer s.insideMu.Unlock()
 	before := s.inside[id]
@@ -109,19 +118,26 @@ func (s *Subscription) pass(id string, in *expr.Input) passage {
 
 // pass is that of an active twin, in its turn.
 func (t *twin) pass(s *Subscription) passage {
-	if s.where == nil {
+	if !s.live() {
 		return inside
 	}
-	r := t.outlook()
-	if r == nil {
-		return s.pass(t.en.id, nil)
+	now := s.wants(pb.Connection(t.st.Connection), t.st.Fault != "")
+	if now && s.where != nil {
+		r := t.outlook()
+		now = r != nil && s.where.Matches(&r.in)
 	}
-	return s.pass(t.en.id, &r.in)
+	return s.pass(t.en.id, now)
+}
+
+// mayKnow says whether the watcher may have been given a twin of which nothing is left but the id.
+func (s *Subscription) mayKnow(id string) bool {
+	return (s.projects == nil || s.projects(ProjectOf(id))) && (s.filter.Project == "" || s.filter.Project == ProjectOf(id)) &&
+		(s.filter.Text == "" || containsFold(id, s.filter.Text)) && s.has(id)
 }
 
 // has says whether the watcher was given the twin.
 func (s *Subscription) has(id string) bool {
-	if s.where == nil {
+	if !s.live() {
 		return true
 	}
 	s.insideMu.Lock()

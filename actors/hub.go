@@ -144,11 +144,17 @@ func (h *hub) reconfigured(t *twin) {
 
 func (h *hub) passivated(t *twin) { t.watched = nil }
 
+// deleted tells who watches a twin that it is gone. Where it came to life only for that, nobody is known to watch it, and all hear of it whose
+// filter may have let it through.
 func (h *hub) deleted(t *twin) {
 	t.speak()
+	told := t.watchers()
+	if t.cfg == nil {
+		told = slices.DeleteFunc(h.candidates(t.en.id), func(s *Subscription) bool { return !s.mayKnow(t.en.id) })
+	}
 	m := deletedMessage(t.en.id)
-	for _, s := range t.watchers() {
-		s.pass(t.en.id, nil)
+	for _, s := range told {
+		s.pass(t.en.id, false)
 		s.push(t.en.id, m, pushWhole)
 	}
 	t.watched = nil
@@ -192,13 +198,15 @@ func (s *shard) first(m *shardFirst) {
 		return
 	}
 	st, _ := s.e.stored(m.id)
-	if m.sub.where != nil {
+	shown := st.Proto(s.e.o.Node, own.Since)
+	holds := m.sub.wants(shown.GetStatus().GetConnection(), st.Fault != "")
+	if holds && m.sub.where != nil {
 		view := s.e.sight(rec, st, own.Since)
-		if m.sub.pass(m.id, &expr.Input{Twin: &view}) == outside {
-			return
-		}
+		holds = m.sub.where.Matches(&expr.Input{Twin: &view})
 	}
-	m.sub.whole(m.id, st.Proto(s.e.o.Node, own.Since))
+	if m.sub.needs(m.id, m.sub.pass(m.id, holds)) {
+		m.sub.whole(m.id, shown)
+	}
 }
 
 func containsFold(s, part string) bool {

@@ -145,11 +145,6 @@ func matchFilter(f *pb.TwinFilter, t *pb.Twin, c *catalog) bool {
 	return true
 }
 
-// wants looks at live state.
-func (s *Subscription) wants(c pb.Connection, faulty bool) bool {
-	return (s.filter.Connection == 0 || s.filter.Connection == c) && (!s.filter.Faulty || faulty)
-}
-
 // narrow leaves out the properties that the watcher does not want; nil: nothing is left. queued: the length of the queue is
 // news.
 func (s *Subscription) narrow(all *Told, d *pb.StateDelta, queued bool) *Told {
@@ -180,14 +175,11 @@ func pick[V any](from map[string]V, names map[string]bool) map[string]V {
 
 // whole pushes a whole state.
 func (s *Subscription) whole(id string, st *pb.TwinState) {
-	if s.wantsState(st) {
-		s.push(id, s.state(id, st), pushWhole)
-	}
+	s.push(id, s.state(id, st), pushWhole)
 }
 
-func (s *Subscription) wantsState(st *pb.TwinState) bool {
-	return s.wants(st.GetStatus().GetConnection(), st.GetStatus().GetFault() != "")
-}
+// needs says whether the watcher is to be given the state of a twin: it is in the filter, or what was missed may have taken it out.
+func (s *Subscription) needs(id string, p passage) bool { return p != outside || s.lacks(id) }
 
 // state is a whole state with the properties that the watcher wants.
 func (s *Subscription) state(id string, st *pb.TwinState) *Told {

@@ -60,7 +60,7 @@ func (t *twin) attach(s *Subscription) {
 		t.watched = &watched{queued: t.waitingCommands(), seen: t.st.LastSeen}
 	}
 	t.watched.by = append(t.watched.by, s)
-	if t.pass(s) != outside {
+	if s.needs(t.en.id, t.pass(s)) {
 		s.whole(t.en.id, t.show(false))
 	}
 	if s.req.Logs {
@@ -141,8 +141,7 @@ func (t *twin) speak() {
 	w := t.watched
 	d := w.delta
 	w.delta = nil
-	moved := d.Status != nil
-	if !moved && t.unseen() {
+	if d.Status == nil && t.unseen() {
 		d.Status = t.status()
 	}
 	if d.Status != nil {
@@ -154,9 +153,6 @@ func (t *twin) speak() {
 	all := &Told{WatchTwinsResponse: &pb.WatchTwinsResponse{Id: t.en.id, Change: &pb.WatchTwinsResponse_Delta{Delta: d}}}
 	var views views
 	t.tell(func(s *Subscription) *Told {
-		if !moved && !s.wants(pb.Connection(t.st.Connection), t.st.Fault != "") {
-			return nil
-		}
 		switch t.pass(s) {
 		case outside:
 			return nil
@@ -239,7 +235,7 @@ func (t *twin) emitWhole() {
 	st := t.show(false)
 	var views views
 	for _, s := range t.watchers() {
-		if t.pass(s) != outside && s.wantsState(st) {
+		if s.needs(t.en.id, t.pass(s)) {
 			s.push(t.en.id, views.of(s, func() *Told { return s.state(t.en.id, st) }), pushWhole)
 		}
 	}
