@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -55,14 +56,16 @@ type restParam struct {
 	name, text string
 	schema     map[string]any
 	header     bool
-	// many: it may be given several times.
-	many bool
+	// many: it may be given several times; needed: it has to be given.
+	many, needed bool
 }
 
 // restContent is a body: its type and schema, and what else it can be.
 type restContent struct {
 	text   string
 	schema map[string]any
+	// needed: a request without it is refused.
+	needed bool
 	// kind is the media type; empty: JSON.
 	kind string
 	// stream: also given as server-sent events, each with this schema.
@@ -105,11 +108,7 @@ func (s *Server) rest(mount func(pattern string, h http.Handler)) {
 	}
 	for path, methods := range allowed {
 		slices.Sort(methods)
-		mount(path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Allow", strings.Join(methods, ", "))
-			writeProblem(w, r, http.StatusMethodNotAllowed, &problem{Code: "unimplemented", Reason: "method",
-				Detail: fmt.Sprintf("%s is not for %s; there is %s", r.Method, r.URL.Path, strings.Join(methods, ", "))})
-		}))
+		mount(path, notAllowed(methods...))
 	}
 	mount("/v1/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, r, http.StatusNotFound, &problem{Code: connect.CodeNotFound.String(), Reason: "no_route",
@@ -117,9 +116,18 @@ func (s *Server) rest(mount func(pattern string, h http.Handler)) {
 	}))
 }
 
+// notAllowed answers whatever comes with another method than those that a path has.
+func notAllowed(methods ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", strings.Join(methods, ", "))
+		writeProblem(w, r, http.StatusMethodNotAllowed, &problem{Code: "unimplemented", Reason: "method",
+			Detail: fmt.Sprintf("%s is not for %s; there is %s", r.Method, r.URL.Path, strings.Join(methods, ", "))})
+	})
+}
+
 func (s *Server) serveRest(route *restRoute, w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
-	c := &restCall{s: s, route: route, w: w, r: r, ctx: r.Context(), query: r.URL.Query()}
+	c := &restCall{s: s, route: route, w: w, r: r, ctx: r.Context()}
 	if err := c.enter(); err != nil {
 		c.fail(s.guard.refuse(route.procedure, err))
 		return
@@ -147,8 +155,35 @@ func (c *restCall) enter() error {
 	return nil
 }
 
-// known refuses parameters that the route has not: what is mistyped must not be lost in silence.
-func (c *restCall) known() error {
+// readQuery reads a request's query. What is no query is refused: url.URL's own would leave it out, in silence.
+func readQuery(r *http.Request) (url.Values, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, invalid("query", err.Error())
+	}
+	for name, values := range query {
+		for _, v := range append(values, name) {
+			if !utf8.ValidString(v) {
+				return nil, invalid("query."+strings.ToValidUTF8(name, "?"), "is no text in UTF-8")
+			}
+		}
+	}
+	return query, nil
+}
+
+// known refuses what cannot be read, and parameters that the route has not: what is mistyped must not be lost in silence.
+func (c *restCall) known() (err error) {
+	if c.query, err = readQuery(c.r); err != nil {
+		return err
+	}
+	if !utf8.ValidString(c.r.URL.Path) {
+		return invalid("path", "is no text in UTF-8")
+	}
+	for _, p := range c.route.params {
+		if p.header && !utf8.ValidString(c.r.Header.Get(p.name)) {
+			return invalid("header."+p.name, "is no text in UTF-8")
+		}
+	}
 	for name, values := range c.query {
 		i := slices.IndexFunc(c.route.params, func(p restParam) bool { return !p.header && p.name == name })
 		if i < 0 {

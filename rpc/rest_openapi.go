@@ -104,7 +104,11 @@ func (d *apiDescription) operation(r *restRoute) map[string]any {
 		op["parameters"] = params
 	}
 	if r.body != nil {
-		op["requestBody"] = map[string]any{"description": r.body.text, "content": d.content(r.body)}
+		body := map[string]any{"description": r.body.text, "content": d.content(r.body)}
+		if r.body.needed {
+			body["required"] = true
+		}
+		op["requestBody"] = body
 	}
 	responses := map[string]any{"default": map[string]any{"$ref": "#/components/responses/Problem"}}
 	for _, a := range r.answers {
@@ -133,7 +137,11 @@ func (p *restParam) describe() map[string]any {
 	if p.many {
 		schema = map[string]any{"type": "array", "items": schema}
 	}
-	return map[string]any{"name": p.name, "in": in, "description": p.text, "schema": schema}
+	out := map[string]any{"name": p.name, "in": in, "description": p.text, "schema": schema}
+	if p.needed {
+		out["required"] = true
+	}
+	return out
 }
 
 func (d *apiDescription) content(c *restContent) map[string]any {

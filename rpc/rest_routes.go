@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"fmt"
 	"net/http"
 
 	"connectrpc.com/grpcreflect"
@@ -25,7 +26,7 @@ func twinRoutes() []restRoute {
 		{method: http.MethodGet, path: "/v1/twins", id: "listTwins", summary: "List twins, by pages",
 			text:      "The header Link names the next page, where there is one.",
 			procedure: rpcv1.TwinServiceListTwinsProcedure, serve: (*restCall).listTwins,
-			params:  append(append(filterParams(), pageParams("twins")...), restParam{name: "state", text: "Include each twin's state as last committed.", schema: boolSchema}),
+			params:  append(append(filterParams(), pageParams("twins", 1000, 100)...), restParam{name: "state", text: "Include each twin's state as last committed.", schema: boolSchema}),
 			answers: []restAnswer{{status: 200, text: "A page of twins", content: messageOf(&pb.ListTwinsResponse{}), headers: linkHeader}}},
 		{method: http.MethodGet, path: twinPath, id: "getTwin", summary: "Configuration and state of a twin",
 			procedure: rpcv1.TwinServiceGetTwinProcedure, serve: (*restCall).getTwin,
@@ -49,7 +50,7 @@ func twinRoutes() []restRoute {
 			params: append([]restParam{
 				{name: "wait", text: "Wait so long for the device to confirm, such as 10s; 10m at most.", schema: durationSchema},
 				{name: "valid_for", text: "After this, what was not confirmed is given up.", schema: durationSchema}}, commandParams()...),
-			body: &restContent{text: "The value", schema: anySchema},
+			body: &restContent{text: "The value", schema: anySchema, needed: true},
 			answers: []restAnswer{{status: 200, text: "The device has confirmed it", content: messageOf(&pb.Desired{})},
 				{status: 202, text: "It is committed, and not confirmed yet", content: messageOf(&pb.Desired{})}}},
 		{method: http.MethodPost, path: twinPath + "/actions/{action}", id: "invokeAction", summary: "Invoke an action",
@@ -63,10 +64,10 @@ func twinRoutes() []restRoute {
 				{name: "pause", text: "The next command begins so long after this one has ended.", schema: durationSchema},
 				{name: "clear", text: "When it has ended, what waits in the queue is rejected.", schema: boolSchema}}, commandParams()...),
 			body: &restContent{text: "The input; empty where the action takes none", schema: anySchema},
-			answers: []restAnswer{{status: 200, text: "The output", content: &restContent{schema: anySchema}},
-				{status: 202, text: "It is in the queue (no_wait)", content: &restContent{schema: map[string]any{"type": "object",
+			answers: []restAnswer{{status: 200, text: "The output", content: &restContent{schema: anySchema}, headers: outcomeHeader},
+				{status: 202, text: "It is in the queue (no_wait)", headers: outcomeHeader, content: &restContent{schema: map[string]any{"type": "object",
 					"properties": map[string]any{"outcome": stringSchema, "commandId": stringSchema}, "required": []string{"outcome", "commandId"}}}},
-				{status: 204, text: "Done, without an output"}}},
+				{status: 204, text: "Done, without an output", headers: outcomeHeader}}},
 		{method: http.MethodGet, path: twinPath + "/events", id: "streamEvents", summary: "All events of a twin, as they come",
 			procedure: rpcv1.TwinServiceWatchTwinsProcedure, serve: (*restCall).events, params: []restParam{lastEventParam},
 			answers: []restAnswer{{status: 200, text: "Events until the client goes", content: &restContent{kind: streamType, schema: eventSchema}}}},
@@ -75,7 +76,7 @@ func twinRoutes() []restRoute {
 			answers: []restAnswer{{status: 200, text: "The data of each event", content: &restContent{kind: streamType, schema: anySchema}}}},
 		{method: http.MethodGet, path: twinPath + "/history", id: "queryHistory", summary: "Past values of a property",
 			procedure: rpcv1.TwinServiceQueryHistoryProcedure, serve: (*restCall).history,
-			params: []restParam{{name: "property", text: "Whose values; needed.", schema: stringSchema},
+			params: []restParam{{name: "property", text: "Whose values.", schema: stringSchema, needed: true},
 				{name: "start", text: "A time, or how long ago, such as -2h. Else an hour before the end.", schema: stringSchema},
 				{name: "end", text: "A time, or how long ago. Else now.", schema: stringSchema},
 				{name: "step", text: "One value for each step, such as 5m. Else the samples as they are stored.", schema: durationSchema},
@@ -83,8 +84,8 @@ func twinRoutes() []restRoute {
 				{name: "fill", text: "What a step without samples gets: none (it is left out), null, previous, linear.", schema: stringSchema},
 				{name: "unit", text: "The values in this unit, UCUM or QUDT.", schema: stringSchema},
 				{name: "page_token", text: "The nextPageToken of the page before: raw samples go on with older ones.", schema: stringSchema},
-				{name: "limit", text: "At most so many; 10,000 where it is not given.", schema: countSchema}},
-			answers: []restAnswer{{status: 200, text: "The samples", content: messageOf(&pb.QueryHistoryResponse{})}}},
+				{name: "limit", text: "At most so many; 10,000 where it is not given.", schema: upTo(100_000)}},
+			answers: []restAnswer{{status: 200, text: "The samples", content: messageOf(&pb.QueryHistoryResponse{}), headers: linkHeader}}},
 	}
 }
 
@@ -92,7 +93,6 @@ var (
 	anySchema      = map[string]any{"description": "Any value of JSON, as the twin's model has it."}
 	boolSchema     = map[string]any{"type": "boolean"}
 	stringSchema   = map[string]any{"type": "string"}
-	countSchema    = map[string]any{"type": "integer", "minimum": 0}
 	durationSchema = map[string]any{"type": "string", "description": "A duration such as 500ms, 10s or 2h; a bare number means seconds.",
 		"examples": []string{"10s"}}
 	valuesSchema = map[string]any{"type": "object", "additionalProperties": anySchema}
@@ -104,8 +104,14 @@ var (
 		"twin's own node cannot be reached.", schema: map[string]any{"type": "string", "enum": []string{"owner", "local"}}}
 	lastEventParam = restParam{name: "Last-Event-ID", header: true, text: "What an event source received last.", schema: stringSchema}
 
-	linkHeader = map[string]string{"Link": "The next page, as rel=\"next\""}
+	linkHeader    = map[string]string{"Link": "The next page, as rel=\"next\""}
+	outcomeHeader = map[string]string{"Pollux-Outcome": "done, or queued"}
 )
+
+// upTo is a whole number.
+func upTo(most int) map[string]any {
+	return map[string]any{"type": "integer", "minimum": 0, "maximum": most}
+}
 
 func filterParams() []restParam {
 	return []restParam{
@@ -124,9 +130,10 @@ func filterParams() []restParam {
 	}
 }
 
-func pageParams(what string) []restParam {
+// pageParams are those of a list by pages of up to most, and of usual where nobody says how many.
+func pageParams(what string, most, usual int) []restParam {
 	return []restParam{
-		{name: "page_size", text: "At most so many " + what + ", up to 1,000; 100 where it is not given.", schema: countSchema},
+		{name: "page_size", text: fmt.Sprintf("At most so many %s; %d where it is not given.", what, usual), schema: upTo(most)},
 		{name: "page_token", text: "The nextPageToken of the page before.", schema: stringSchema},
 	}
 }
@@ -134,8 +141,8 @@ func pageParams(what string) []restParam {
 func commandParams() []restParam {
 	return []restParam{
 		{name: "timeout", text: "Of the driver's call and the device's answer; 5 s where it is not given.", schema: durationSchema},
-		{name: "priority", text: "1 to 100, higher first; 50 where it is not given.", schema: countSchema},
-		{name: "retries", text: "Tries after the first, for errors that may pass.", schema: countSchema},
+		{name: "priority", text: "1 to 100, higher first; 50 where it is not given.", schema: upTo(100)},
+		{name: "retries", text: "Tries after the first, for errors that may pass.", schema: upTo(100)},
 		{name: "delay", text: "Wait before it is sent.", schema: durationSchema},
 		{name: "queue", text: "A newer command of the same name replaces the one that waits.", schema: stringSchema},
 	}

@@ -222,6 +222,12 @@ func TestRestProblems(t *testing.T) {
 		{operator, "GET", at + "?colour=red", "", 400, "invalid_argument", "invalid", "query.colour"},
 		{operator, "GET", at + "?model=yes", "", 400, "invalid_argument", "invalid", "query.model"},
 		{operator, "GET", at + "?model=true&model=true", "", 400, "invalid_argument", "invalid", "query.model"},
+		{operator, "GET", "/v1/twins?project=%zz", "", 400, "invalid_argument", "invalid", "query"},
+		{operator, "GET", "/v1/twins?state=true;faulty=true", "", 400, "invalid_argument", "invalid", "query"},
+		{operator, "GET", "/v1/history/" + p + "/export?start=%zz", "", 400, "invalid_argument", "invalid", "query"},
+		{operator, "GET", "/v1/history/" + p + "/export?end=-1h&end=-2h", "", 400, "invalid_argument", "invalid", "query.end"},
+		{operator, "POST", at + "/actions/count?queue=%FF", "", 400, "invalid_argument", "invalid", "query.queue"},
+		{operator, "GET", at + "/properties/%FF", "", 400, "invalid_argument", "invalid", "path"},
 		{operator, "GET", "/v1/twins?page_size=2000", "", 400, "invalid_argument", "invalid", "page_size"},
 		{operator, "GET", "/v1/twins?page_token=x", "", 400, "invalid_argument", "invalid", "page_token"},
 		{operator, "PUT", at + "/properties/level", "", 400, "invalid_argument", "invalid", "body"},
@@ -253,6 +259,9 @@ func TestRestProblems(t *testing.T) {
 	a := h.rest(t, operator, "PUT", at+"/properties/level", "1", "Content-Type: application/x-www-form-urlencoded")
 	if got := a.problem(t); a.status != 415 || got.Path != "header.Content-Type" {
 		t.Errorf("%d %s", a.status, a.text)
+	}
+	if a := h.rest(t, operator, "POST", at+"/actions/count", "", "Idempotency-Key: k\xff").problem(t); a.Status != 400 || a.Path != "header.Idempotency-Key" {
+		t.Errorf("%+v", a)
 	}
 	if a := h.rest(t, operator, "POST", at+"/actions/fail", `{"text":"no"}`).problem(t); a.Outcome != "rejected" || !strings.Contains(a.Detail, "no") {
 		t.Errorf("%+v", a)

@@ -13,7 +13,7 @@ func walkRoute() restRoute {
 		text: "The path begins with the project. Each further word is the name of a zone that is in the one before, of a twin in it, system:NAME, a " +
 			"member of the system, or a step along relations: @TYPE to what the things reached have a relation of that type to, @-TYPE against its " +
 			"direction; a name behind such a step chooses one of what it reached. What is there comes by pages, twins with their state.",
-		procedure: rpcv1.RelationServiceWalkProcedure, serve: (*restCall).walk, params: pageParams("twins"),
+		procedure: rpcv1.RelationServiceWalkProcedure, serve: (*restCall).walk, params: pageParams("twins", 1000, 100),
 		answers: []restAnswer{{status: 200, text: "What is there", headers: linkHeader, content: messageOf(&pb.WalkResponse{})}}}
 }
 

@@ -72,7 +72,7 @@ func searchRoute() restRoute {
 	}
 	return restRoute{method: http.MethodGet, path: "/v1/search", id: "search", summary: "Find twins, models, zones, systems, drivers, topics, routes",
 		text: "The header Link names the next page, where there is one.", procedure: rpcv1.SearchServiceSearchProcedure, serve: (*restCall).search,
-		params:  append(params, pageParams("hits")...),
+		params:  append(params, pageParams("hits", 200, 20)...),
 		answers: []restAnswer{{status: 200, text: "What was found, the best first", content: messageOf(&pb.SearchResponse{}), headers: linkHeader}}}
 }
 

@@ -37,7 +37,7 @@ func wotRoutes() []restRoute {
 		{method: http.MethodGet, path: "/v1/things", id: "listThings", summary: "Thing Descriptions of twins, by pages",
 			text:      "With their models as configured. The header Link names the next page, where there is one.",
 			procedure: rpcv1.TwinServiceListTwinsProcedure, serve: (*restCall).things,
-			params: append(filterParams(), pageParams("descriptions")...),
+			params: append(filterParams(), pageParams("descriptions", maxThings, maxThings)...),
 			answers: []restAnswer{{status: 200, text: "A page of Thing Descriptions", headers: linkHeader,
 				content: &restContent{kind: thingsType, schema: map[string]any{"type": "array", "items": map[string]any{"type": "object"}}}}}},
 	}
