@@ -247,7 +247,8 @@ func TestTwinOfAModelSurvives(t *testing.T) {
 }
 
 func TestFiltersOfAModel(t *testing.T) {
-	n := newNode(t)
+	clock := &handClock{at: time.Now()}
+	n := newNode(t, func(o *actors.Options) { o.Clock = clock })
 	n.model("meter", thing("Meter", `"power":{"type":"number","pollux:deadband":5},"flow":{"type":"number","pollux:rate":0.1},
 		"contact":{"type":"boolean","pollux:flap":{"changes":3,"seconds":60}},"level":{"type":"number","maximum":10}`))
 	n.twin(`{"id":"m","model":"meter"}`)
@@ -288,9 +289,27 @@ func TestFiltersOfAModel(t *testing.T) {
 	}
 }
 
+// journaled are the texts that the journal has, and when each was so, after at in seconds.
+func (n *node) journaled(at int64) []string {
+	n.t.Helper()
+	var out []string
+	if _, err := n.store.ReadJournal(0, func(_ uint64, all []storage.JournalEntry) error {
+		for _, e := range all {
+			if e.Kind == "value" {
+				out = append(out, fmt.Sprint(string(e.Data), " ", (e.Time-at)/1000))
+			}
+		}
+		return nil
+	}); err != nil {
+		n.t.Fatal(err)
+	}
+	return out
+}
+
 // A text that a filter kept out of the journal gets there when it is told again: else the journal's last one would not be the twin's.
 func TestFilteredTextsGetToTheJournal(t *testing.T) {
-	n := newNode(t)
+	clock := &handClock{at: time.Now()} // or a slow machine would be a silent device
+	n := newNode(t, func(o *actors.Options) { o.Clock = clock })
 	n.model("meter", thing("Meter", `"mode":{"type":"string","pollux:rate":0.1}`))
 	n.twin(`{"id":"m","model":"meter"}`)
 	at := time.Now().Truncate(time.Minute).UnixMilli() - 120_000
@@ -302,22 +321,27 @@ func TestFilteredTextsGetToTheJournal(t *testing.T) {
 	}
 	want, got := []string{`"a" 0`, `"b" 15`, `"c" 41`, `"c" 60`}, []string{}
 	until(t, "the journal has them", func() bool {
-		got = got[:0]
-		if _, err := n.store.ReadJournal(0, func(_ uint64, all []storage.JournalEntry) error {
-			for _, e := range all {
-				if e.Kind == "value" {
-					got = append(got, fmt.Sprint(string(e.Data), " ", (e.Time-at)/1000))
-				}
-			}
-			return nil
-		}); err != nil {
-			t.Fatal(err)
-		}
+		got = n.journaled(at)
 		return len(got) >= len(want)
 	})
 	if !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
+}
+
+// The last value before a device falls silent, or before its twin leaves memory, gets to history though it came too soon for its rate.
+func TestTheLastValueIsInHistory(t *testing.T) {
+	n := newNode(t, func(o *actors.Options) { o.IdleTimeout = 50 * time.Millisecond })
+	n.model("meter", thing("Meter", `"power":{"type":"number","pollux:rate":0.001},"mode":{"type":"string","pollux:rate":0.001}`))
+	n.twin(`{"id":"m","model":"meter"}`)
+	at := time.Now().UnixMilli() - 60_000
+	n.absorb("m", `{"power":1,"mode":"a"}`, at)
+	n.absorb("m", `{"power":2,"mode":"b"}`, at+1000)
+	n.absorb("m", `{"power":3,"mode":"c"}`, at+2000)
+	until(t, "history ends with the state", func() bool {
+		powers, modes := n.samples("default/m", "power"), n.journaled(at)
+		return len(powers) > 1 && powers[len(powers)-1] == 3 && len(modes) > 1 && modes[len(modes)-1] == `"c" 2`
+	})
 }
 
 func TestLateValuesGoToHistoryAlone(t *testing.T) {
@@ -360,6 +384,7 @@ func TestPropertiesGoStale(t *testing.T) {
 		}
 	}
 	st := n.state("m")
+	heard := st.Properties["power"].Time.AsTime().UnixMilli()
 	if p := st.Properties["power"]; text(p.Value) != "2" || p.Quality != pb.Quality_QUALITY_STALE || st.Properties["kind"].Quality != pb.Quality_QUALITY_GOOD {
 		t.Errorf("stale: %v", st)
 	}
@@ -367,6 +392,18 @@ func TestPropertiesGoStale(t *testing.T) {
 	if p := n.state("m").Properties["power"]; p.Quality == pb.Quality_QUALITY_UNSPECIFIED || p.Time.AsTime().Before(st.Properties["power"].Time.AsTime()) {
 		t.Errorf("heard again: %v", p)
 	}
+	until(t, "both are in the journal", func() bool {
+		var got []string
+		_, err := n.store.ReadJournal(0, func(_ uint64, all []storage.JournalEntry) error {
+			for _, e := range all {
+				if e.Kind == "quality" {
+					got = append(got, fmt.Sprintf("%s %s %d", e.Name, e.Data, e.Time-heard))
+				}
+			}
+			return nil
+		})
+		return err == nil && len(got) >= 2 && got[0] == `power {"quality":"stale"} 300` && strings.HasPrefix(got[1], `power {"quality":"good"}`)
+	})
 }
 
 func unmarshal(t *testing.T, doc string, m proto.Message) {

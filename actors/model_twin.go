@@ -162,23 +162,73 @@ type sieve struct {
 	flips   map[state.Name][]int64
 	// flapping are the properties that flap. Their quality does not tell: a value may be uncertain for another reason.
 	flapping map[state.Name]bool
-	// owed are the properties whose value is in the state and, for a rate or flapping, not in history: it gets there when it is told again.
-	owed map[state.Name]bool
+	// owed are the properties whose value is in the state and, for a rate or flapping, not in history, and when that was last so, by the node's
+	// clock in milliseconds since 1970. It gets there when it is told again, or when nothing is told for long enough.
+	owed map[state.Name]int64
 }
 
-func (t *twin) owes(name state.Name) bool { return t.sieve != nil && t.sieve.owed[name] }
+func (t *twin) owes(name state.Name) bool { return t.sieve != nil && t.sieve.owed[name] != 0 }
 
 func (t *twin) owe(name state.Name) {
 	s := t.sieved()
 	if s.owed == nil {
-		s.owed = map[state.Name]bool{}
+		s.owed = map[state.Name]int64{}
 	}
-	s.owed[name] = true
+	s.owed[name] = t.stamp()
 }
 
 func (t *twin) paid(name state.Name) {
 	if t.sieve != nil {
 		delete(t.sieve.owed, name)
+	}
+}
+
+// nextDebt is when the next value that history is owed gets there, in milliseconds since 1970; 0: none is owed.
+func (t *twin) nextDebt() int64 {
+	if t.sieve == nil {
+		return 0
+	}
+	var next int64
+	for name, since := range t.sieve.owed {
+		if due := since + t.patience(name); next == 0 || due < next {
+			next = due
+		}
+	}
+	return next
+}
+
+// patience is how long a property has to be silent until it is clear that no other value comes in the place of the one that a rate or
+// flapping kept from history, in milliseconds.
+func (t *twin) patience(name state.Name) int64 {
+	if !t.spec.bare() {
+		return 0
+	}
+	p := t.spec.thing.Of(name.Value())
+	if p == nil {
+		return 0
+	}
+	return max(p.Spacing, p.FlapWindow).Milliseconds()
+}
+
+// payDebts gives history the values that it is owed and that are the last for now: of what fell silent, and all of them before the twin goes.
+func (t *twin) payDebts(now int64) {
+	if t.sieve == nil || len(t.sieve.owed) == 0 {
+		return
+	}
+	all := t.mode == modeLeaving || t.passive(now)
+	for name, since := range t.sieve.owed {
+		p := t.st.Named(name.Value())
+		if !all && p != nil && since+t.patience(name) > t.stamp() {
+			continue
+		}
+		t.paid(name)
+		if p == nil {
+			continue
+		}
+		t.sampleOf(name.Value(), p.Value, p.Time())
+		if _, rated := t.sieve.sampled[name]; rated {
+			t.sieve.sampled[name] = p.Time()
+		}
 	}
 }
 
@@ -346,6 +396,7 @@ func (t *twin) goStale() {
 			return
 		}
 		p.Stamp = state.At(p.Time(), uint8(drivers.QualityStale))
+		t.journalQuality(p.Name.Value(), uint8(drivers.QualityStale), due)
 		t.reported(p)
 		if delta == nil {
 			delta = &pb.StateDelta{Properties: map[string]*pb.Property{}}

@@ -61,6 +61,7 @@ type sieveTwin struct {
 	samples []string
 	sampled int64 // when the last was that counts for the rate; 0: unknown
 	owed    bool  // the value is not in history
+	since   int64 // and when that was last so
 	changes []int64
 	flaps   bool
 	asked   *float64
@@ -69,6 +70,18 @@ type sieveTwin struct {
 
 // lives again: what filters remember is gone.
 func (s *sieveTwin) again() { s.sampled, s.owed, s.changes, s.flaps = 0, false, nil, false }
+
+// pay: no other value comes in the place of the one that history is owed.
+func (s *sieveTwin) pay() {
+	if !s.owed {
+		return
+	}
+	s.sample(s.value, s.at)
+	s.owed = false
+	if s.sampled != 0 {
+		s.sampled = s.at
+	}
+}
 
 // take has a value come. sent is its time, 0: none. It gives what a filter did with it.
 func (s *sieveTwin) take(v float64, q pb.Quality, sent, now int64, historical bool) (why string) {
@@ -119,7 +132,7 @@ func (s *sieveTwin) take(v float64, q pb.Quality, sent, now int64, historical bo
 		s.sample(v, stamp)
 		s.sampled, s.owed = at, false
 	} else if !same {
-		s.owed = true
+		s.owed, s.since = true, now
 	}
 	return why
 }
@@ -191,11 +204,20 @@ func (w *sieveWalk) note(format string, args ...any) {
 func (w *sieveWalk) step() {
 	switch n := w.rnd.IntN(40); {
 	case n == 0:
-		w.note("start again")
+		planned := w.rnd.IntN(2) == 0
+		w.note("start again, planned %v", planned)
+		if planned {
+			if err := w.n.engine.Drain(w.t.Context()); err != nil {
+				w.t.Fatal(err)
+			}
+		}
 		w.n.close()
 		w.open()
 		clear(w.counts)
 		for _, s := range w.of {
+			if planned {
+				s.pay()
+			}
 			s.again()
 		}
 		return
@@ -249,9 +271,21 @@ func (w *sieveWalk) step() {
 	}
 }
 
-// pass lets time pass; what goes stale by then does so before anything else comes.
+// pass lets time pass; what is owed or goes stale by then does so before anything else comes.
 func (w *sieveWalk) pass(d time.Duration) {
 	w.clock.to(w.t, w.clock.Now().Add(d).Format(time.RFC3339), w.n)
+	for name, s := range w.of {
+		if !s.owed || s.since+max(s.spacing, s.window) > w.now() {
+			continue
+		}
+		s.pay()
+		w.note("%s is silent", name)
+		until(w.t, "what is owed is in history", func() bool {
+			w.n.engine.Tick()
+			w.n.engine.Absorb("m", "{}", 0, false) // comes to an end with the commit of all that the twin has
+			return len(w.samples()[name]) >= len(s.samples)
+		})
+	}
 	s := w.of["told"]
 	if !s.known || s.quality == pb.Quality_QUALITY_STALE || s.at+s.stale > w.now() {
 		return
@@ -264,8 +298,8 @@ func (w *sieveWalk) pass(d time.Duration) {
 	})
 }
 
-// check compares the twin with what it is to be.
-func (w *sieveWalk) check() {
+// samples are what is in history, of each property time and value.
+func (w *sieveWalk) samples() map[string][]string {
 	got := map[string][]string{}
 	if _, err := w.n.store.ReadSamples(0, func(_ uint64, all []storage.TwinSamples) error {
 		for _, s := range all {
@@ -277,7 +311,12 @@ func (w *sieveWalk) check() {
 	}); err != nil {
 		w.t.Fatal(err)
 	}
-	st, wrong := w.n.state("m"), []string{}
+	return got
+}
+
+// check compares the twin with what it is to be.
+func (w *sieveWalk) check() {
+	got, st, wrong := w.samples(), w.n.state("m"), []string{}
 	for name, s := range w.of {
 		p := st.Properties[name]
 		if s.known != (p != nil) {

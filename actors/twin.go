@@ -302,6 +302,7 @@ func (t *twin) step() {
 		t.retry(now)
 		t.fireTimers(now)
 		t.goStale()
+		t.payDebts(now)
 		t.elapse()
 		t.regain(now)
 		t.derive(now)
@@ -313,6 +314,7 @@ func (t *twin) step() {
 		t.emitQueue()
 	case modeLeaving:
 		t.finish()
+		t.payDebts(now)
 		t.checkpoint(now)
 		t.board()
 	case modeDeleting:
@@ -354,8 +356,10 @@ func (t *twin) next(now int64) int64 {
 			at = x
 		}
 	}
-	if due := t.nextTimer(); due > 0 {
-		earlier(now + max(due-t.stamp(), 1))
+	for _, due := range [...]int64{t.nextTimer(), t.nextDebt()} {
+		if due > 0 {
+			earlier(now + max(due-t.stamp(), 1))
+		}
 	}
 	if t.backoff > now {
 		earlier(t.backoff)
