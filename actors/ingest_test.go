@@ -308,7 +308,7 @@ func TestProjectChoosesWhatBecomesOfUnknownSenders(t *testing.T) {
 func TestMQTTTopicSpellsAnAlias(t *testing.T) {
 	n := newNode(t)
 	n.driver("bus", "1.0.0", mqttTransport)
-	if err := n.offer("default/lora/eui/7/up", `{"level":1}`, 1); !errors.Is(err, actors.ErrNoTwin) {
+	if err := n.offer("nowhere/lora/eui/7/up", `{"level":1}`, 1); !errors.Is(err, actors.ErrNoTwin) {
 		t.Errorf("in a project that is none: %v", err)
 	}
 	n.twin(`{"id":"a","driver":"bus","settings":{"topic":"a1"},"aliases":[{"network":"lora","key":"eui","value":"7"}]}`)

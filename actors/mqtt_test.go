@@ -226,6 +226,25 @@ func TestTopicThatWasLookedUp(t *testing.T) {
 	n.wait("b", "level", "3")
 }
 
+// Senders over MQTT are in the inbox of a project that has no twins, or none any more. Topics that spell no project are other people's.
+func TestSendersOfAProjectWithoutTwins(t *testing.T) {
+	n := newNode(t)
+	n.deliver("default/lora/eui/1", `{}`, 1)
+	n.model("hotel/m", thing("M", `"level":{"type":"number"}`))
+	n.deliver("hotel/lora/eui/1", `{}`, 1)
+	if _, err := n.reg.ClaimInbox(ctx(t), "hotel/lora/eui/1", &pb.Twin{Id: "hotel/a", Model: "hotel/m"}); err != nil {
+		t.Fatal(err)
+	}
+	n.deleteTwin("hotel/a")
+	n.deliver("hotel/lora/eui/2", `{}`, 1)
+	if got := n.strangers(); !slices.Equal(got, []string{"default/lora/eui/1", "hotel/lora/eui/2"}) {
+		t.Errorf("in the inboxes: %v", got)
+	}
+	if err := n.offer("zigbee2mqtt/hall/lamp/state", `{}`, 1); !errors.Is(err, actors.ErrNoTwin) {
+		t.Errorf("a topic of no project: %v", err)
+	}
+}
+
 // What clients publish to a durable topic while a publication is under way goes with the next ones, however long the topic's id is.
 func TestManyMessagesForADurableTopicOverMQTT(t *testing.T) {
 	n := newNode(t)

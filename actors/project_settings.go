@@ -59,13 +59,16 @@ func (r *Registry) projectSettings(project string) (*pb.ProjectSettings, error) 
 	return s, nil
 }
 
-// hasProject says whether there is such a project: it has settings, or a twin.
+// hasProject says whether there is such a project, as far as its messages go: it has settings, a twin, a model for one, or somebody in its inbox.
+// The default one is always there. Each message of another topic asks, so it does not look for all that a project may have.
 func (r *Registry) hasProject(project string) bool {
-	if _, ok, err := r.store.Get(tableProjects, project); err == nil && ok {
+	if _, ok, err := r.store.Get(tableProjects, project); project == defaultProject || err == nil && ok {
 		return true
 	}
-	for _, err := range r.store.Scan(tableTwins, project+"/", "") {
-		return err == nil
+	for _, table := range []storage.Table{tableTwins, tableThings, tableInbox} {
+		for _, err := range r.store.Scan(table, project+"/", "") {
+			return err == nil
+		}
 	}
 	return false
 }
