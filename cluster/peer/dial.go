@@ -47,17 +47,33 @@ func (p *Peers) dialNode(ctx context.Context, node string) (*tls.Conn, error) {
 }
 
 func (p *Peers) newTransport() *http2.Transport {
-	return &http2.Transport{
-		DisableCompression: true,
-		ReadIdleTimeout:    p.o.ReadIdle,
-		PingTimeout:        p.o.Ping,
-		MaxReadFrameSize:   256 << 10,
-	}
+	t := &http2.Transport{}
+	p.configure(t)
+	return t
 }
+
+func (p *Peers) configure(t *http2.Transport) {
+	t.DisableCompression = true
+	t.ReadIdleTimeout = p.o.ReadIdle
+	t.PingTimeout = p.o.Ping
+	t.MaxReadFrameSize = 256 << 10
+}
+
+// maxUnread in bytes is what another node sends of an answer that nobody reads here yet: a client that does not read its stream has some waiting for it
+// from each node. HTTP/2's own 4 MiB would be gigabytes for a thousand of them, and a fourth of a thousand would stop all other answers of
+// the connection. It is 64 MB/s at a way of 2 ms there and back.
+const maxUnread = 128 << 10
 
 // newRequests is the transport of single requests: blobs and the API. The host of a URL is a node's id.
 func (p *Peers) newRequests() *http2.Transport {
-	t := p.newTransport()
+	// The bound can be set by way of a transport of net/http only, which makes no connection here.
+	t, err := http2.ConfigureTransports(&http.Transport{HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: maxUnread}})
+	if err != nil { // of one that is configured already
+		p.o.Logger.Error("answers of other nodes are not bounded", "error", err)
+		t = &http2.Transport{}
+	}
+	t.ConnPool = nil // its own
+	p.configure(t)
 	t.IdleConnTimeout = 30 * time.Second
 	t.DialTLSContext = func(ctx context.Context, _, addr string, _ *tls.Config) (net.Conn, error) {
 		node, _, err := net.SplitHostPort(addr)

@@ -250,6 +250,52 @@ func TestAPIOfAnotherNode(t *testing.T) {
 	}
 }
 
+// TestUnreadAnswersAreBounded: of an answer that nobody reads another node sends little, and other answers come meanwhile.
+func TestUnreadAnswersAreBounded(t *testing.T) {
+	noLeaks(t)
+	c := newTestCluster(t)
+	a := c.open("a", nil)
+	const all = 3 << 20
+	wrote := make(chan int, 1)
+	c.open("b", func(o *Options) {
+		o.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/watch" {
+				return
+			}
+			control := http.NewResponseController(w)
+			_ = control.SetWriteDeadline(time.Now().Add(time.Second)) // what is not held up is through by then
+			n := 0
+			for chunk := make([]byte, 8<<10); n < all; n += len(chunk) {
+				if _, err := w.Write(chunk); err != nil {
+					break
+				}
+			}
+			wrote <- n
+		})
+	})
+	client, base, err := a.HTTP("b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(path string) *http.Response {
+		req, err := http.NewRequest(http.MethodGet, base+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res
+	}
+	res := get("/watch")
+	defer res.Body.Close()
+	get("/other").Body.Close()
+	if n := <-wrote; n > 2*maxUnread {
+		t.Errorf("%d bytes were sent to who read none of them", n)
+	}
+}
+
 // TestCloseEndsRequests: a request that is still being answered ends with the peers of either side.
 func TestCloseEndsRequests(t *testing.T) {
 	noLeaks(t)
