@@ -226,6 +226,8 @@ test("zones are made as a tree, and one with something in it stays", async () =>
   await dialog().getByRole("button", { name: "Keep it" }).click();
   assert.match(await h.cli("zone", "list"), /cellar/);
   await picture(page, "site");
+  await page.getByRole("tree", { name: "Zones" }).getByRole("button", { name: /^Great hall/ }).click();
+  await page.getByRole("list", { name: "Twins in it" }).getByText("No connection").waitFor();
 });
 
 test("a system is stopped as one", async () => {
@@ -254,6 +256,7 @@ test("a system is called as one, and says of each member how it went", async () 
   await h.cli("system", "put", "desk", "--member", "Greeter_1=greeter", "--member", "Sensor_1=sensor-1");
   await page.goto(`${h.url}/systems/default/desk`);
   const system = region("System default/desk");
+  await system.getByRole("row", { name: "Sensor_1" }).getByText("No connection").waitFor();
   const form = system.getByRole("form", { name: "Call" });
   await form.getByLabel("Action").fill("greet");
   await form.getByLabel("Input").fill('"all"');

@@ -29,7 +29,7 @@ export function SystemDetail({ system, onChanged, onDeleted }: Props) {
   const [results, setResults] = useState<{ what: string; list: MemberResult[] }>();
   const members = useQuery({
     queryKey: ["twins", "of system", id],
-    queryFn: async ({ signal }) => (await twins.listTwins({ filter: { system: id }, pageSize: 1000 }, { signal })).twins,
+    queryFn: async ({ signal }) => (await twins.listTwins({ filter: { system: id }, pageSize: 1000, state: true }, { signal })).twins,
     refetchInterval: 3000,
   });
   const turn = useMutation({

@@ -64,7 +64,7 @@ export function ZoneDetail({ zone, zones, onChanged, onAdd, onDeleted }: Props) 
 function TwinsOf({ zone }: { zone: string }) {
   const { data } = useQuery({
     queryKey: ["twins", "of zone", zone],
-    queryFn: ({ signal }) => twins.listTwins({ filter: { zone }, pageSize: 20 }, { signal }),
+    queryFn: ({ signal }) => twins.listTwins({ filter: { zone }, pageSize: 20, state: true }, { signal }),
     refetchInterval: 5000,
   });
   if (!data) return null;
