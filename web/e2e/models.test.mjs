@@ -84,6 +84,18 @@ test("a model in use stays, and goes when it is not", async () => {
   await until("the model is gone", async () => !(await cli("model", "list")).includes("room"));
 });
 
+test("more models than a page of the list has are all there; one that is not says so", async () => {
+  const thing = '"@context": https://www.w3.org/2022/wot/td/v1.1, "@type": "tm:ThingModel"';
+  const file = join(dir, "many.yaml");
+  await writeFile(file, Array.from({ length: 1001 }, (_, i) => `---\nmodel: {id: m-${i + 1000}, thing: {${thing}, title: "Model ${i + 1000}"}}\n`).join(""));
+  await cli("apply", "-f", file);
+  await page.goto(`${url}/models/default/m-2000`);
+  await page.getByRole("heading", { name: "Model 2000" }).waitFor();
+  await page.getByText("1001 models").waitFor();
+  await page.goto(`${url}/models/default/m-2001`);
+  await page.getByText("There is no such model yet.").waitFor();
+});
+
 test("a list with a schema for each place stays as it is, and what is asked of it is held against its places", async () => {
   const place = { type: "array", items: [{ type: "number", maximum: 90 }, { enum: ["N", "S"] }], "pollux:virtual": true };
   const file = join(dir, "place.json");

@@ -50,7 +50,7 @@ export function ModelEditor({ model, onChanged }: { model: Model; onChanged: () 
           <h2>
             {model.title || id} <code>{id}</code>
           </h2>
-          <p className="muted">{model.description}</p>
+          <p className="muted">{revision > 0n ? model.description : "There is no such model yet."}</p>
         </div>
         <span className="head-actions">
           {revision > 0n && (

@@ -1,13 +1,13 @@
 import { Button, Loader, TextInput } from "@mantine/core";
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useLocation } from "wouter";
 
-import { models } from "../../api/client";
 import { explain } from "../../api/errors";
 import { create } from "@bufbuild/protobuf";
 import { ModelSchema } from "../../gen/pollux/v1/model_pb";
 import { useChanges } from "../../live/changes";
+import { useModelRecords } from "../../model/catalog";
 import { blank } from "../../model/thingmodel";
 import { count } from "../../model/value";
 import { ModelEditor } from "./ModelEditor";
@@ -18,12 +18,8 @@ export function ModelsRoom({ id }: { id?: string }) {
   const client = useQueryClient();
   const [, go] = useLocation();
   const [name, setName] = useState("");
-  const { data, isPending, error } = useQuery({
-    queryKey: ["models"],
-    queryFn: ({ signal }) => models.listModels({ pageSize: 1000 }, { signal }),
-    refetchInterval: 15_000,
-  });
-  const all = data?.models ?? [];
+  const { data, isPending, error } = useModelRecords();
+  const all = data ?? [];
   const chosen = all.find((m) => m.id === id);
   const draft = !chosen && id !== undefined && !isPending;
   return (
@@ -58,7 +54,7 @@ export function ModelsRoom({ id }: { id?: string }) {
             <h2>There are</h2>
             {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
             {!isPending && all.length === 0 && <p className="muted pad">None yet. A twin of a model needs no driver: the model reads its messages.</p>}
-            <ul className="list">
+            <ul className="list bounded">
               {all.map((m) => (
                 <li key={m.id}>
                   <Link href={modelPath(m.id)} className="list-item" aria-current={m.id === id ? "true" : undefined}>
