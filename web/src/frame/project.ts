@@ -1,5 +1,7 @@
 import { useCallback, useEffect, useState } from "react";
 
+import { useProjects } from "../model/catalog";
+import { homeOf } from "../model/id";
 import { useWord } from "./address";
 
 const slot = "pollux.project";
@@ -23,6 +25,12 @@ export function useProject(): [string, (project: string) => void] {
     [setWord],
   );
   return [word, choose];
+}
+
+/** The project of what is of one, where none was chosen; empty until it is known which there are. */
+export function useHome(): string {
+  const { data, isPending } = useProjects();
+  return isPending ? "" : homeOf((data ?? []).map((p) => p.name));
 }
 
 /** The project of a room that is of one: the address's, or else the one that was chosen last, in whichever room; empty: none was. */

@@ -1,9 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 
-import { drivers, models as modelRecords, sites } from "../api/client";
+import { drivers, models as modelRecords, projects, sites } from "../api/client";
 import type { Model as ModelRecord } from "../gen/pollux/v1/model_pb";
 import type { Driver } from "../gen/pollux/v1/driver_pb";
+import type { Project } from "../gen/pollux/v1/project_pb";
 import type { Zone } from "../gen/pollux/v1/site_pb";
 import type { Twin } from "../gen/pollux/v1/twin_pb";
 import { splitDriver } from "./id";
@@ -49,6 +50,19 @@ export function useZones() {
   });
 }
 
+/** Every project that the caller may read. That one has its first record is no change of a project: it is asked for. */
+export function useProjects() {
+  return useQuery({
+    queryKey: ["project", "all"],
+    queryFn: ({ signal }) =>
+      all<Project>(async (pageToken) => {
+        const page = await projects.listProjects({ pageSize: 200, pageToken }, { signal });
+        return { items: page.projects, next: page.nextPageToken };
+      }),
+    refetchInterval: 10_000,
+  });
+}
+
 /** The records of models, for twins without a driver. */
 export function useModelRecords() {
   return useQuery({
@@ -59,6 +73,7 @@ export function useModelRecords() {
         return { items: page.models, next: page.nextPageToken };
       }),
     staleTime: 15_000,
+    refetchInterval: 15_000,
   });
 }
 

@@ -19,3 +19,8 @@ export function splitDriver(driver: string): { name: string; version: string } {
   const [name = "", version = ""] = driver.split("@");
   return { name, version };
 }
+
+/** The project to begin with, of those that there are: `default`, or the first where that is not one of them. */
+export function homeOf(names: string[]): string {
+  return names.includes("default") ? "default" : (names[0] ?? "default");
+}

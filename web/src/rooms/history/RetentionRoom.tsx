@@ -1,17 +1,18 @@
 import "./history.css";
 
-import { Button, Loader, NumberInput, SegmentedControl, Table, TextInput } from "@mantine/core";
+import { Button, Loader, NumberInput, SegmentedControl, Select, Table, TextInput } from "@mantine/core";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { history } from "../../api/client";
-import { useOneProject } from "../../frame/project";
+import { useHome, useOneProject } from "../../frame/project";
 import { RoomHead, Trouble } from "../../frame/Room";
-import { Try } from "../../frame/Try";
+import { quote, Try } from "../../frame/Try";
 import { Uses } from "../../frame/Uses";
 import type { Curation, PreviewRetentionResponse } from "../../gen/pollux/v1/history_pb";
 import type { RetentionRule, SampleRetention } from "../../gen/pollux/v1/ingest_pb";
+import { useProjects } from "../../model/catalog";
 import { counts, span } from "../../model/retention";
 import { dateTime } from "../../model/value";
 import { historyTabs } from "./tabs";
@@ -19,16 +20,27 @@ import { historyTabs } from "./tabs";
 /** How long a project's past is kept, what the project takes against its quotas, and what rules would delete. */
 export function RetentionRoom() {
   const [word, setWord] = useOneProject();
-  const project = word || "default";
+  const home = useHome();
+  const project = word || home;
+  const flag = project === "default" ? "" : ` --project ${quote(project)}`;
+  const names = (useProjects().data ?? []).map((p) => p.name);
   const { data, error, isPending } = useQuery({
     queryKey: ["retention", project],
     queryFn: ({ signal }) => history.getRetentionStatus({ project, preview: true }, { signal }),
+    enabled: project !== "",
     refetchInterval: 5000,
   });
   return (
     <>
       <RoomHead title="Retention" tabs={historyTabs} error={error}>
-        <TextInput aria-label="Project" value={project} onChange={(e) => setWord(e.currentTarget.value === "default" ? "" : e.currentTarget.value)} />
+        <Select
+          aria-label="Project"
+          searchable
+          allowDeselect={false}
+          data={names.includes(project) || !project ? names : [project, ...names]}
+          value={project || null}
+          onChange={(v) => v && setWord(v)}
+        />
       </RoomHead>
       {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
       {data && (
@@ -42,12 +54,14 @@ export function RetentionRoom() {
             <Rules rules={data.rules} samples={data.sampleRules} preview={data.preview} />
             {data.curation && <p className="muted pad">{curationText(data.curation)}</p>}
             {data.preview && <Preview preview={data.preview} />}
-            <Try
-              lines={[
-                { what: "Events for a month, samples of power for a week, then one of five minutes for a year", line: "pollux retention set event=30d samples/power=7d,5m:365d" },
-                { what: "At most a thousand twins, and 1 GiB of journal", line: "pollux retention quota twins=1000 journal=1GiB" },
-              ]}
-            />
+            <div className="pad">
+              <Try
+                lines={[
+                  { what: "Events for a month, samples of power for a week, then one of five minutes for a year", line: `pollux retention set event=30d samples/power=7d,5m:365d${flag}` },
+                  { what: "At most a thousand twins, and 1 GiB of journal", line: `pollux retention quota twins=1000 journal=1GiB${flag}` },
+                ]}
+              />
+            </div>
           </section>
           <Asking project={project} />
         </>

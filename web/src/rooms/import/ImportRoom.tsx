@@ -5,7 +5,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useCallback, useMemo, useRef, useState, type DragEvent } from "react";
 
 import { bulk } from "../../api/client";
-import { useOneProject } from "../../frame/project";
+import { useHome, useOneProject } from "../../frame/project";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import { type ConfigRecord } from "../../gen/pollux/v1/bulk_pb";
@@ -24,7 +24,8 @@ const largest = 64 << 20;
 export function ImportRoom() {
   const queries = useQueryClient();
   const [word, setProject] = useOneProject();
-  const project = word || "default";
+  const home = useHome() || "default";
+  const project = word || home;
   const [file, setFile] = useState<{ name: string; text: string }>();
   const [as, setAs] = useState<ListKind>();
   const [trouble, setTrouble] = useState<string>();
@@ -49,7 +50,7 @@ export function ImportRoom() {
   return (
     <>
       <RoomHead title="Import" tabs={ingestTabs()}>
-        <TextInput aria-label="Project" placeholder="default" leftSection={<span className="muted">project</span>} leftSectionWidth={58} value={word} onChange={(e) => setProject(e.currentTarget.value.trim())} w={190} disabled={run?.running} />
+        <TextInput aria-label="Project" placeholder={home} leftSection={<span className="muted">project</span>} leftSectionWidth={58} value={word} onChange={(e) => setProject(e.currentTarget.value.trim())} w={190} disabled={run?.running} />
         <Export project={project} />
       </RoomHead>
       <Drop onFiles={(files) => void take(files)} />

@@ -4,6 +4,7 @@ import { useState, type FormEvent } from "react";
 
 import { ingest } from "../../api/client";
 import { Line } from "../../frame/Line";
+import { useHome } from "../../frame/project";
 import { Trouble } from "../../frame/Room";
 import { quote } from "../../frame/Try";
 import { IngestOutcome, type IngestResponse } from "../../gen/pollux/v1/ingest_pb";
@@ -11,7 +12,8 @@ import { IngestOutcome, type IngestResponse } from "../../gen/pollux/v1/ingest_p
 /** Sends one message as a device would, and gives the line that does the same from a terminal. */
 export function Send({ project: chosen }: { project: string }) {
   const queries = useQueryClient();
-  const project = chosen || "default";
+  const home = useHome();
+  const project = chosen || home || "default";
   const [to, setTo] = useState<"sender" | "twin">("sender");
   const [sender, setSender] = useState("lora/eui/70b3d5");
   const [twin, setTwin] = useState("lobby");

@@ -8,17 +8,19 @@ import { useState } from "react";
 import { aliases } from "../../api/client";
 import { More } from "../../frame/More";
 import { useWord } from "../../frame/address";
-import { useProject } from "../../frame/project";
+import { useHome, useProject } from "../../frame/project";
 import { RoomHead } from "../../frame/Room";
 import { quote, Try } from "../../frame/Try";
 import { TwinInput } from "../../frame/TwinInput";
 import type { NamedAlias } from "../../gen/pollux/v1/alias_pb";
 import { useChanges } from "../../live/changes";
+import { useProjects } from "../../model/catalog";
+import { split } from "../../model/id";
 import { count } from "../../model/value";
 import { Item } from "../automation/Item";
 import { AliasDetail, NewAlias } from "./AliasDetail";
 import { idOf } from "./alias";
-import { projectTabs, useProjects } from "./tabs";
+import { projectTabs } from "./tabs";
 
 /** The outside names of twins, by which messages find them: found, given, moved, taken. */
 export function AliasesRoom() {
@@ -26,7 +28,8 @@ export function AliasesRoom() {
   const [id, choose] = useWord("alias");
   const [making, setMaking] = useState(false);
   const find = useFind();
-  const { list, query } = useAliases(find);
+  const home = useHome();
+  const { list, query } = useAliases(find, home);
   const chosen = list.find((m) => idOf(m) === id);
   const again = () => queries.invalidateQueries({ queryKey: ["alias"] });
   const done = async (next: string) => {
@@ -57,7 +60,7 @@ export function AliasesRoom() {
           </section>
         </div>
         <div className="split-detail">
-          {making && <NewAlias project={find.project || "default"} onClose={(made) => void (made ? done(made) : setMaking(false))} />}
+          {making && <NewAlias project={find.project || home || "default"} onClose={(made) => void (made ? done(made) : setMaking(false))} />}
           {chosen ? <AliasDetail key={`${id} ${chosen.revision}`} named={chosen} onMoved={again} onGone={() => done("")} /> : !making && <Nobody asked={id} find={find} />}
         </div>
       </div>
@@ -76,13 +79,17 @@ function useFind() {
   return { project, setProject, network, setNetwork, twin, setTwin, text, setText };
 }
 
-function useAliases(find: Find) {
+function useAliases(find: Find, home: string) {
   useChanges("alias");
+  useChanges("project");
   const { project, network, twin, text } = find;
   const [asked] = useDebouncedValue({ project, network, twin, text }, 150);
+  // A network and a twin are of one project.
+  const theirs = asked.twin.includes("/") ? split(asked.twin).project : asked.network || asked.twin ? home : "";
+  const within = { ...asked, project: asked.project || theirs };
   const query = useInfiniteQuery({
-    queryKey: ["alias", asked],
-    queryFn: ({ pageParam, signal }) => aliases.listAliases({ ...asked, project: asked.project || (asked.network || asked.twin ? "default" : ""), pageSize: 100, pageToken: pageParam }, { signal }),
+    queryKey: ["alias", within],
+    queryFn: ({ pageParam, signal }) => aliases.listAliases({ ...within, pageSize: 100, pageToken: pageParam }, { signal }),
     initialPageParam: "",
     getNextPageParam: (last) => last.nextPageToken || undefined,
     placeholderData: keepPreviousData,

@@ -6,13 +6,16 @@ import { projects } from "../../api/client";
 import { useProject } from "../../frame/project";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
+import { useChanges } from "../../live/changes";
+import { useProjects } from "../../model/catalog";
 import { count } from "../../model/value";
 import { Item } from "../automation/Item";
 import { ProjectDetail } from "./ProjectDetail";
-import { projectTabs, useProjects } from "./tabs";
+import { projectTabs } from "./tabs";
 
 /** The tenants of the cluster: what each has, what it takes, and what it does with messages and with its past. */
 export function ProjectsRoom() {
+  useChanges("project");
   const queries = useQueryClient();
   const [name, choose] = useProject();
   const [making, setMaking] = useState(false);
