@@ -59,3 +59,24 @@ test("facets and expressions narrow it, and the address keeps them", async () =>
   await page.getByRole("link", { name: /default\/south/ }).click();
   await page.getByRole("heading", { name: "south" }).waitFor();
 });
+
+test("in a narrow window hits are in sight beside facets, long titles keep within it, and the room's own place is in the bar", async () => {
+  const { page } = h;
+  await h.cli("zone", "put", "tower", "--title", "Donaudampfschifffahrtsgesellschaft".repeat(8));
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.goto(`${h.url}/search`);
+  const hit = page.getByRole("link", { name: /default\/tower/ });
+  await hit.waitFor();
+  const list = await page.getByRole("region", { name: "Hits" }).boundingBox();
+  assert.ok(list.y < 500, `the hits begin at ${list.y}`);
+  for (const part of await hit.locator("> *").all()) {
+    const box = await part.boundingBox();
+    assert.ok(!box || box.x + box.width <= 390, `a part of a hit ends at ${box?.x + box?.width}`);
+  }
+  await page.goto(`${h.url}/projects`);
+  const place = page.getByRole("navigation", { name: "Rooms", exact: true }).getByRole("link", { name: "Projects" });
+  await until("the place is in sight", async () => {
+    const box = await place.boundingBox();
+    return box && box.x >= 0 && box.x + box.width <= 390;
+  });
+});

@@ -32,7 +32,7 @@ export const theme = createTheme({
     TextInput: { defaultProps: { size: "xs" } },
     PasswordInput: { defaultProps: { size: "xs" } },
     NumberInput: { defaultProps: { size: "xs" } },
-    Select: { defaultProps: { size: "xs", checkIconPosition: "right" } },
+    Select: { defaultProps: { size: "xs", checkIconPosition: "right", clearButtonProps: { "aria-label": "Clear" } } },
     MultiSelect: { defaultProps: { size: "xs" } },
     NativeSelect: { defaultProps: { size: "xs" } },
     Checkbox: { defaultProps: { size: "xs" } },

@@ -1,6 +1,6 @@
 import { ActionIcon, Menu, Tooltip, useMantineColorScheme } from "@mantine/core";
 import { useHotkeys } from "@mantine/hooks";
-import { useState, type ReactNode } from "react";
+import { useEffect, useRef, useState, type ReactNode } from "react";
 import { Link, useLocation } from "wouter";
 
 import { dropKey, signedOut } from "../api/session";
@@ -31,6 +31,11 @@ const rooms: { path: string; name: string; icon: typeof TwinsIcon; also?: string
 export function Shell({ children }: { children: ReactNode }) {
   const [path, go] = useLocation();
   const [help, setHelp] = useState(false);
+  const rail = useRef<HTMLElement>(null);
+  // A narrow window has not all rooms in sight.
+  useEffect(() => {
+    void rail.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  }, [path]);
   useShortcuts({
     "g v": () => go("/overview"),
     "g s": () => go("/search"),
@@ -61,7 +66,7 @@ export function Shell({ children }: { children: ReactNode }) {
       <a className="skip" href="#room">
         Skip to the room
       </a>
-      <nav className="rail" aria-label="Rooms">
+      <nav ref={rail} className="rail" aria-label="Rooms">
         <Link href="/overview" className="rail-logo" aria-label="Pollux">
           <Logo />
         </Link>
