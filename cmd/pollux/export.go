@@ -37,12 +37,17 @@ Secrets read "***": applied to the same twins they keep their value; for others 
 				return err
 			}
 			defer stream.Close()
+			found := false
 			for stream.Receive() {
+				found = found || len(stream.Msg().Records) > 0
 				for _, rec := range stream.Msg().Records {
 					if err := a.exportRecord(rec); err != nil {
 						return err
 					}
 				}
+			}
+			if stream.Err() == nil && !found {
+				a.errorf("there is nothing in project %s; `pollux project list` shows the projects\n", project)
 			}
 			return stream.Err()
 		},

@@ -41,10 +41,10 @@ func TestRetentionTables(t *testing.T) {
 		Uses:     []*pb.QuotaUse{{Resource: "twins", Used: 850, Limit: 1000}, {Resource: "journal_bytes", Used: 3 << 20}, {Resource: "topic_bytes", Used: 1 << 19, Limit: 1 << 20}, {Resource: "series", Used: 7}},
 		Curation: &pb.Curation{Node: "n1", StartTime: before(time.Minute), Running: "power", Entries: 5, Samples: 600, Rolled: 500, Series: 2},
 	}
-	golden(t, "retention_show", table(func(w io.Writer) { describeRetention(w, status, noon) }))
+	golden(t, "retention_show", table(func(w io.Writer) { describeRetention(w, "plant", status, noon) }))
 	status.Preview = &pb.PreviewRetentionResponse{DefaultMaxAge: days(395), Elsewhere: true}
 	status.Curation = &pb.Curation{Node: "n2", EndTime: before(time.Hour), Error: "the disk\x1b is full"}
-	golden(t, "retention_elsewhere", table(func(w io.Writer) { describeRetention(w, status, noon) }))
+	golden(t, "retention_elsewhere", table(func(w io.Writer) { describeRetention(w, "plant", status, noon) }))
 }
 
 func TestRetentionRules(t *testing.T) {

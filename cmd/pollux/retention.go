@@ -51,14 +51,16 @@ func retentionShow(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.show(res.Msg, func(w io.Writer) { describeRetention(w, res.Msg, time.Now()) })
+			return a.show(res.Msg, func(w io.Writer) { describeRetention(w, project, res.Msg, time.Now()) })
 		},
 	}
 	cmd.Flags().StringVar(&project, "project", project, "of this project")
 	return cmd
 }
 
-func describeRetention(w io.Writer, status *pb.GetRetentionStatusResponse, now time.Time) {
+func describeRetention(w io.Writer, project string, status *pb.GetRetentionStatusResponse, now time.Time) {
+	row(w, "project "+project)
+	fmt.Fprintln(w)
 	p := status.Preview
 	rulesTable(w, status.Rules, status.SampleRules, p.GetDefaultMaxAge().AsDuration(), p.GetElsewhere())
 	fmt.Fprintln(w)
@@ -96,7 +98,7 @@ func curationText(c *pb.Curation, now time.Time) string {
 func retentionPreview(a *app) *cobra.Command {
 	project := "default"
 	cmd := &cobra.Command{
-		Use: "preview RULE ...", Short: "Count what rules would delete; nothing is deleted", Args: cobra.MinimumNArgs(1),
+		Use: "preview RULE ...", Short: "Count what rules would delete; nothing is deleted", Args: atLeast("RULE"),
 		Example: "  pollux retention preview event=30d event/door=7d all=90d\n  pollux retention preview samples/power=7d",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			rules, samples, err := retentionRules(args)
@@ -167,7 +169,7 @@ var quotaNames = map[string]string{"twins": "twins", "series": "series", "journa
 func retentionQuota(a *app) *cobra.Command {
 	project := "default"
 	cmd := &cobra.Command{
-		Use: "quota WHAT=AMOUNT ...", Short: "Set what a project may take; 0 takes a quota away", Args: cobra.MinimumNArgs(1),
+		Use: "quota WHAT=AMOUNT ...", Short: "Set what a project may take; 0 takes a quota away", Args: atLeast("WHAT=AMOUNT"),
 		Long: `Sets quotas of a project; those that are not named stay. At 80 % of one, and when it is used up, an alarm is raised (pollux alarm list), and pollux status says so.
 
   twins     number of twins; above it none can be made

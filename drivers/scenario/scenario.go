@@ -200,6 +200,22 @@ func bad(path, format string, args ...any) error {
 	return &Error{Path: path, Text: fmt.Sprintf(format, args...)}
 }
 
+// noField is how YAML says that a field is unknown, with a name that only this package knows.
+var noField = regexp.MustCompile(`field (.*) not found in type \S+`)
+
+// refused is what YAML's decoder says, in the words of who wrote the text.
+func refused(err error) error {
+	var wrong *yaml.TypeError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	var lines []string
+	for _, line := range wrong.Errors {
+		lines = append(lines, noField.ReplaceAllString(line, "$1 is unknown"))
+	}
+	return errors.New(strings.Join(lines, "; "))
+}
+
 // Parse reads a scenario. Values without keys get theirs from the record; see Recorded. Errors: *Error, or YAML's own.
 func Parse(text []byte) (*Scenario, error) {
 	var f file
@@ -208,7 +224,7 @@ func Parse(text []byte) (*Scenario, error) {
 	if err := d.Decode(&f); errors.Is(err, io.EOF) {
 		return nil, bad("/", "is empty")
 	} else if err != nil {
-		return nil, err
+		return nil, refused(err)
 	}
 	s := &Scenario{Project: f.Project, Every: 10 * time.Second, Length: time.Duration(f.Length), Repeat: f.Repeat == nil || *f.Repeat,
 		Seed: f.Seed, Values: map[string]*Value{}, Record: f.Record}
