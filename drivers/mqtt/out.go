@@ -27,8 +27,8 @@ func (s *session) flush() {
 	for len(s.out) > 0 {
 		buf := s.out
 		s.out, s.spare = s.spare, nil
-		counted := s.counted
-		s.counted = 0
+		counted, then := s.counted, s.then
+		s.counted, s.then = 0, nil
 		timeout := s.b.limits.WriteTimeout
 		if s.closing {
 			timeout = lastWords
@@ -39,6 +39,11 @@ func (s *session) flush() {
 		n, err := s.conn.Write(buf)
 		s.b.stats.bytesOut.Add(n)
 		s.b.outbound.Add(-int64(counted))
+		if err == nil {
+			for _, settle := range then {
+				settle()
+			}
+		}
 		s.mu.Lock()
 		if cap(buf) <= keepOut {
 			s.spare = buf[:0]
@@ -88,7 +93,7 @@ func (s *session) tooSlow() {
 // discard forgets what is not written yet.
 func (s *session) discard() {
 	s.b.outbound.Add(-int64(s.counted))
-	s.out, s.counted = nil, 0
+	s.out, s.counted, s.then = nil, 0, nil
 }
 
 func (s *session) shut() {

@@ -142,6 +142,9 @@ func (s *session) writeLocked(o *outgoing) {
 		s.dropLocked(o)
 		return
 	}
+	if o.qos == 0 && o.settled != nil {
+		s.then = append(s.then, o.settled)
+	}
 	s.b.stats.out[o.qos].Inc()
 	s.counted += n
 	s.b.outbound.Add(int64(n))

@@ -199,13 +199,6 @@ const readerMost = 64
 
 // takeTopic sends one message of a topic when the client has room for it.
 func (s *session) takeTopic(ctx context.Context, sub *actorv1.MqttSubscription, topic string, t TopicMessage, settle func()) error {
-	for !s.hasRoom(len(t.Payload)) {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(2 * time.Millisecond):
-		}
-	}
 	name := durablePrefix + topic
 	if t.Key != "" {
 		name += "/" + t.Key
@@ -221,9 +214,13 @@ func (s *session) takeTopic(ctx context.Context, sub *actorv1.MqttSubscription, 
 	if sub.Identifier > 0 {
 		o.identifiers = []int{int(sub.Identifier)}
 	}
-	s.send(o)
-	if o.qos == 0 {
-		settle()
+	// A session that ends takes none, and its reader is closed soon: what was not sent is another's.
+	for !s.hasRoom(len(t.Payload)) || !s.send(o) {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(2 * time.Millisecond):
+		}
 	}
 	return nil
 }

@@ -73,7 +73,8 @@ type session struct {
 	unacked      int
 	unackedBytes int
 	out, spare   []byte
-	counted      int // bytes of out that are in the broker's count
+	counted      int      // bytes of out that are in the broker's count
+	then         []func() // called when out is written: messages of QoS 0 that are settled by that
 	flushing     bool
 	closing      bool
 	finished     bool
