@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -15,8 +16,11 @@ import (
 )
 
 const (
-	// window is how far beyond its position a channel reads: what is settled out of order is in its record.
-	window = 4096
+	// maxWindow is how far beyond its position a channel reads: what is settled out of order, and what failed, is in its record.
+	maxWindow = 4096
+	// As the records of all channels have to fit in one transaction beside a publication, a channel reads less far while they have more than
+	// amongRecords together, in bytes: its part of sharedWindow, but minWindow.
+	amongRecords, sharedWindow, minWindow = 64 << 10, 8 << 10, 32
 	// maxChannels of a topic, and maxReaders of a channel.
 	maxChannels = 256
 	maxReaders  = 256
@@ -57,6 +61,7 @@ type channel struct {
 	suspects map[string]bool
 	trusted  time.Time
 	ahead    []*pb.TopicMessage // read from the store, to be looked at
+	size     int                // of its record, in bytes, when it was last encoded
 
 	dirty bool
 	// freed are keys whose message was settled by the next transaction, joining the readers that it makes known.
@@ -143,13 +148,25 @@ func (c *channel) begin(position uint64) {
 	c.dirty = true
 }
 
+// far says whether a channel has read as far beyond its position as it may.
+func (c *channel) far() bool {
+	if n := c.next - c.position; n < minWindow || n >= maxWindow {
+		return n >= maxWindow
+	}
+	size := 0
+	for _, other := range c.t.channels {
+		size += other.size
+	}
+	return size > amongRecords && c.next-c.position >= uint64(max(minWindow, sharedWindow/len(c.t.channels)))
+}
+
 func loadChannel(t *topic, name string, value []byte, now time.Time) (*channel, error) {
 	rec := &actorv1.ChannelRecord{}
 	if err := proto.Unmarshal(value, rec); err != nil {
 		return nil, fmt.Errorf("record of channel %s: %w", name, err)
 	}
 	c := newChannel(t, name, rec.Settings, max(rec.Position, t.tail.First))
-	c.dirty, c.begun = false, rec.Begun
+	c.dirty, c.begun, c.size = false, rec.Begun, len(value)
 	gone := c.position - min(c.position, rec.Position) // removed by the limits, and not yet counted
 	for i := 0; i+1 < len(rec.Settled); i += 2 {
 		gone -= max(rec.Settled[i], min(rec.Settled[i+1], c.position)) - rec.Settled[i]
@@ -158,10 +175,13 @@ func loadChannel(t *topic, name string, value []byte, now time.Time) (*channel, 
 		}
 	}
 	for at, n := range rec.Attempts {
-		if at >= c.position {
-			c.failures[at] = n
-		}
+		c.failures[at] = n
 	}
+	for at, i := rec.Position, 0; i+1 < len(rec.Failed); i += 2 {
+		at += rec.Failed[i]
+		c.failures[at] = uint32(rec.Failed[i+1])
+	}
+	maps.DeleteFunc(c.failures, func(at uint64, _ uint32) bool { return at < c.position })
 	for _, r := range rec.Readers {
 		c.suspects[r] = true
 	}
@@ -171,7 +191,7 @@ func loadChannel(t *topic, name string, value []byte, now time.Time) (*channel, 
 }
 
 func (c *channel) encode() ([]byte, error) {
-	rec := &actorv1.ChannelRecord{Settings: c.set, Position: c.position, Begun: c.begun, Attempts: c.failures,
+	rec := &actorv1.ChannelRecord{Settings: c.set, Position: c.position, Begun: c.begun,
 		Acknowledged: c.acknowledged, Redelivered: c.redelivered, Dead: c.dead, Missed: c.missed}
 	for r := range c.readers {
 		rec.Readers = append(rec.Readers, r)
@@ -194,10 +214,19 @@ func (c *channel) encode() ([]byte, error) {
 			}
 		}
 	}
+	if len(c.failures) > 0 {
+		rec.Failed = make([]uint64, 0, 2*len(c.failures))
+		before := c.position
+		for _, at := range slices.Sorted(maps.Keys(c.failures)) {
+			rec.Failed = append(rec.Failed, at-before, uint64(c.failures[at]))
+			before = at
+		}
+	}
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(rec)
 	if err != nil {
 		return nil, fmt.Errorf("encode channel %s: %w", c.name, err)
 	}
+	c.size = len(value)
 	return value, nil
 }
 
@@ -247,7 +276,7 @@ func (c *channel) take(r *reader, now time.Time) (*pb.Delivery, error) {
 			continue // trimmed took care of it
 		}
 		c.next = max(c.next, c.position)
-		if c.next >= c.t.tail.Next || c.next-c.position >= window {
+		if c.next >= c.t.tail.Next || c.far() {
 			return nil, nil
 		}
 		offset := c.next

@@ -144,8 +144,8 @@ func TestFailuresOfTrimmedMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &actorv1.ChannelRecord{}
-	if err := proto.Unmarshal(rec.Value, c); err != nil || len(c.Attempts) != 0 {
-		t.Errorf("failures of %v, %v", c.Attempts, err)
+	if err := proto.Unmarshal(rec.Value, c); err != nil || len(c.Failed) != 0 {
+		t.Errorf("failures of %v, %v", c.Failed, err)
 	}
 }
 

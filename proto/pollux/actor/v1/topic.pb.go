@@ -755,7 +755,7 @@ type ChannelRecord struct {
 	// All before it are settled; beyond it those of the ranges [from, to), as pairs.
 	Position uint64   `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
 	Settled  []uint64 `protobuf:"varint,3,rep,packed,name=settled,proto3" json:"settled,omitempty"`
-	// How often messages that failed were given, by offset.
+	// How often messages that failed were given, by offset: as it was written before there was failed.
 	Attempts map[uint64]uint32 `protobuf:"bytes,4,rep,name=attempts,proto3" json:"attempts,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Who may hold messages.
 	Readers      []string `protobuf:"bytes,5,rep,name=readers,proto3" json:"readers,omitempty"`
@@ -764,7 +764,9 @@ type ChannelRecord struct {
 	Dead         uint64   `protobuf:"varint,8,opt,name=dead,proto3" json:"dead,omitempty"`
 	Missed       uint64   `protobuf:"varint,9,opt,name=missed,proto3" json:"missed,omitempty"`
 	// Another one each time that the channel begins at a place: what it gives up then is a dead letter again.
-	Begun         uint64 `protobuf:"fixed64,10,opt,name=begun,proto3" json:"begun,omitempty"`
+	Begun uint64 `protobuf:"fixed64,10,opt,name=begun,proto3" json:"begun,omitempty"`
+	// Messages that failed, in their order, as pairs: how far one is beyond the one before, the first beyond position, and how often it was given.
+	Failed        []uint64 `protobuf:"varint,11,rep,packed,name=failed,proto3" json:"failed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -867,6 +869,13 @@ func (x *ChannelRecord) GetBegun() uint64 {
 		return x.Begun
 	}
 	return 0
+}
+
+func (x *ChannelRecord) GetFailed() []uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
 }
 
 // Outgoing is a message of a twin on its way to a topic, committed with the change that it tells.
@@ -989,7 +998,7 @@ const file_pollux_actor_v1_topic_proto_rawDesc = "" +
 	"duplicates\x18\x05 \x01(\x04R\n" +
 	"duplicates\x12\x12\n" +
 	"\x04time\x18\x06 \x01(\x03R\x04time\x12\x18\n" +
-	"\acommits\x18\a \x01(\x04R\acommits\"\xa6\x03\n" +
+	"\acommits\x18\a \x01(\x04R\acommits\"\xbe\x03\n" +
 	"\rChannelRecord\x126\n" +
 	"\bsettings\x18\x01 \x01(\v2\x1a.pollux.v1.ChannelSettingsR\bsettings\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x18\n" +
@@ -1001,7 +1010,8 @@ const file_pollux_actor_v1_topic_proto_rawDesc = "" +
 	"\x04dead\x18\b \x01(\x04R\x04dead\x12\x16\n" +
 	"\x06missed\x18\t \x01(\x04R\x06missed\x12\x14\n" +
 	"\x05begun\x18\n" +
-	" \x01(\x06R\x05begun\x1a;\n" +
+	" \x01(\x06R\x05begun\x12\x16\n" +
+	"\x06failed\x18\v \x03(\x04R\x06failed\x1a;\n" +
 	"\rAttemptsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\x04R\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\rR\x05value:\x028\x01\"m\n" +
