@@ -18,9 +18,10 @@ func TestAllFailsInManyChannels(t *testing.T) {
 	h := r.start()
 	r.create(&pb.Topic{Id: "default/t"})
 	var readers []*inbox
+	hour := durationpb.New(time.Hour)
 	for i := range channels {
 		readers = append(readers, subscribe(t, h, &pb.SubscribeRequest{Topic: "default/t", Channel: fmt.Sprint("c", i),
-			Settings: &pb.ChannelSettings{MaxAttempts: 9, MaxInFlight: 5000, BackoffMin: durationpb.New(time.Hour), BackoffMax: durationpb.New(time.Hour)}}))
+			Settings: &pb.ChannelSettings{MaxAttempts: 9, MaxInFlight: 5000, AckTimeout: hour, BackoffMin: hour, BackoffMax: hour}}))
 	}
 	many := make([]*pb.TopicMessage, each)
 	for n := range 5000 / each {
