@@ -28,6 +28,7 @@ export function Unknown({ project, from }: { project: string; from?: InboxEntry 
     mutationFn: (change: { unknownSenders?: UnknownSenders; rules?: MessageInitShape<typeof ProvisionRuleSchema>[] }) =>
       ingest.putProjectSettings({ settings: { ...settings, $typeName: undefined, project, ...change } }),
     onSuccess: () => setAdding(false),
+    // The next change stands on what this one has left, so it waits until that is read.
     onSettled: () => queries.invalidateQueries({ queryKey: ["project settings", project] }),
   });
   const rules = settings?.rules ?? [];
@@ -46,7 +47,7 @@ export function Unknown({ project, from }: { project: string; from?: InboxEntry 
       {query.isPending && <Loader size="sm" m="md" aria-label="Loading" />}
       {settings && (
         <div className="pad">
-          <Select aria-label="Unknown senders" allowDeselect={false} data={choices} value={String(choice)} onChange={(v) => save.mutate({ unknownSenders: Number(v) })} />
+          <Select aria-label="Unknown senders" allowDeselect={false} data={choices} disabled={save.isPending} value={String(choice)} onChange={(v) => save.mutate({ unknownSenders: Number(v) })} />
         </div>
       )}
       <ul className="list" aria-label="Rules">
@@ -54,7 +55,7 @@ export function Unknown({ project, from }: { project: string; from?: InboxEntry 
           <li key={i} className="rule-line">
             <Sentence rule={r} />
             <Tooltip label="Remove this rule">
-              <ActionIcon variant="subtle" color="gray" aria-label={`Remove rule ${i + 1}`} onClick={() => save.mutate({ rules: rules.filter((_, j) => j !== i) })}>
+              <ActionIcon variant="subtle" color="gray" aria-label={`Remove rule ${i + 1}`} disabled={save.isPending} onClick={() => save.mutate({ rules: rules.filter((_, j) => j !== i) })}>
                 <TrashIcon />
               </ActionIcon>
             </Tooltip>
