@@ -59,6 +59,7 @@ export function useProjects() {
         const page = await projects.listProjects({ pageSize: 200, pageToken }, { signal });
         return { items: page.projects, next: page.nextPageToken };
       }),
+    staleTime: 0, // a room that is entered asks, whichever room asked just before
     refetchInterval: 10_000,
   });
 }
