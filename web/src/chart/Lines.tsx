@@ -5,6 +5,7 @@ import { useElementSize, useMergedRef } from "@mantine/hooks";
 import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 
+import { unitSymbol } from "../model/unit";
 import { palettes } from "./palette";
 import { ticks } from "./ticks";
 
@@ -68,7 +69,7 @@ export function Lines({ lines, from, to, gaps, label, onSelect }: Props) {
         scales: { x: { time: true, range: () => [from, to] } },
         axes: [
           { ...axis, values: (_, at, _i, _space, apart) => ticks(at, apart), size: 30 },
-          ...units.map((unit, i): uPlot.Axis => ({ ...axis, scale: `y${unit}`, side: i === 0 ? 3 : 1, label: unit || undefined, labelSize: unit ? 18 : 0, size: 56, show: i < 2, grid: i === 0 ? axis.grid : { show: false } })),
+          ...units.map((unit, i): uPlot.Axis => ({ ...axis, scale: `y${unit}`, side: i === 0 ? 3 : 1, label: unitSymbol(unit) || undefined, labelSize: unit ? 18 : 0, size: 56, show: i < 2, grid: i === 0 ? axis.grid : { show: false } })),
         ],
         series: [
           { value: (_, t) => (t ? new Date(t * 1000).toLocaleString("en-GB") : "–") },
@@ -81,7 +82,7 @@ export function Lines({ lines, from, to, gaps, label, onSelect }: Props) {
               width: l.before ? 1 : 1.6,
               dash: l.before ? [5, 4] : undefined,
               spanGaps: gaps !== "open",
-              value: (_, v) => (v == null ? "–" : `${Number(v.toPrecision(6))}${l.unit ? ` ${l.unit}` : ""}`),
+              value: (_, v) => (v == null ? "–" : `${Number(v.toPrecision(6))}${l.unit ? ` ${unitSymbol(l.unit)}` : ""}`),
               points: { show: (p) => p.data[0].length < 80 },
               ...(paths && { paths }),
             };

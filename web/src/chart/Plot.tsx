@@ -5,6 +5,7 @@ import { useElementSize, useMergedRef } from "@mantine/hooks";
 import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 
+import { unitSymbol } from "../model/unit";
 import { ticks } from "./ticks";
 
 export interface PlotProps {
@@ -109,7 +110,7 @@ function options({ box, stepped, binary, unit, select, range }: Setup): uPlot.Op
     series: [
       {},
       {
-        label: unit ?? "",
+        label: unitSymbol(unit ?? ""),
         stroke: colour("--chart"),
         width: 1.6,
         fill: colour("--chart-fill"),
@@ -153,7 +154,7 @@ function tooltip(box: HTMLElement, binary: boolean, unit?: string) {
       return;
     }
     tip.hidden = false;
-    const text = binary ? (value ? "on" : "off") : `${Number(value.toPrecision(6))}${unit ? ` ${unit}` : ""}`;
+    const text = binary ? (value ? "on" : "off") : `${Number(value.toPrecision(6))}${unit ? ` ${unitSymbol(unit)}` : ""}`;
     tip.textContent = `${text}  ${second.format(time * 1000)}`;
     tip.style.transform = `translateX(${Math.min(left + 8, box.clientWidth - 190)}px)`;
   };

@@ -1,5 +1,7 @@
 import { useEffect, useRef } from "react";
 
+import { unitSymbol } from "./unit";
+
 /** Text that lights up for a moment when it changes, unless the system asks for less motion. */
 export function Flash({ text, unit }: { text: string; unit?: string }) {
   const box = useRef<HTMLElement>(null);
@@ -13,7 +15,7 @@ export function Flash({ text, unit }: { text: string; unit?: string }) {
   return (
     <b ref={box}>
       {text}
-      {unit && <small> {unit}</small>}
+      {unit && <small> {unitSymbol(unit)}</small>}
     </b>
   );
 }

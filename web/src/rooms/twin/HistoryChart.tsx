@@ -11,6 +11,7 @@ import type { Property } from "../../gen/pollux/v1/twin_pb";
 import { useNow } from "../../live/now";
 import type { Point, Samples } from "../../live/samples";
 import type { PropertyModel } from "../../model/thing";
+import { unitSymbol } from "../../model/unit";
 import { chartable, dateTime, millis, plain } from "../../model/value";
 
 interface Props {
@@ -48,7 +49,7 @@ export function HistoryChart({ id, property, current, samples }: Props) {
     <section className="panel chart" aria-label={`History of ${property.name}`}>
       <h2>
         {property.title}
-        {unit && <span className="muted"> {unit}</span>}
+        {unit && <span className="muted"> {unitSymbol(unit)}</span>}
         <span className="panel-tools">
           {marked && (
             <Button size="compact-xs" variant="light" color="amber" onClick={() => setMarked(undefined)}>
