@@ -22,7 +22,7 @@ import (
 )
 
 // exportPath streams the past of a project. It holds a group of rows in memory, not the export.
-const exportPath = "GET /v1/history/{project}/export"
+const exportPath = "/v1/history/{project}/export"
 
 // maxExports run at once: each reads the disk for as long as it takes.
 const maxExports = 4

@@ -40,22 +40,29 @@ const (
 //	POST /v1/ingest/{project}/{network}/{key}/{value}  data of the twin that has the alias
 func (s *Server) ingestDoors() {
 	for _, d := range []struct {
-		pattern, door string
-		size          int64
-		fn            http.HandlerFunc
+		path, door string
+		size       int64
+		fn         http.HandlerFunc
 	}{
-		{"POST /v1/ingest/{project}", "http", maxRequest, s.ingestBatch},
-		{"POST /v1/ingest/{project}/write", "influx", maxRequest, s.ingestInflux},
-		{"POST /v1/ingest/{project}/pubsub", "pubsub", maxPush, s.ingestPubSub},
-		{"POST /v1/ingest/{project}/{twin}", "http", maxRequest, s.ingestOne},
-		{"POST /v1/ingest/{project}/{network}/{key}/{value}", "http", maxRequest, s.ingestOne},
-		{"POST /v1/ingest/{project}/{network}/{key}/{value}/{rest...}", "http", maxRequest, s.ingestOne},
+		{"/v1/ingest/{project}", "http", maxRequest, s.ingestBatch},
+		{"/v1/ingest/{project}/write", "influx", maxRequest, s.ingestInflux},
+		{"/v1/ingest/{project}/pubsub", "pubsub", maxPush, s.ingestPubSub},
+		{"/v1/ingest/{project}/{twin}", "http", maxRequest, s.ingestOne},
+		{"/v1/ingest/{project}/{network}/{key}/{value}", "http", maxRequest, s.ingestOne},
+		{"/v1/ingest/{project}/{network}/{key}/{value}/{rest...}", "http", maxRequest, s.ingestOne},
 	} {
 		b := s.bounds()
 		b.size = d.size
 		b.refuse = func(w http.ResponseWriter, r *http.Request, err error) { s.refuseIngest(w, r, d.door, err) }
-		s.mux.Handle(d.pattern, limited(atMost(d.fn, maxIngests, s.ingestFailed), b))
+		s.mux.Handle("POST "+d.path, limited(atMost(d.fn, maxIngests, s.ingestFailed), b))
 	}
+	s.mux.HandleFunc("/v1/ingest/", func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			noRoute(w, r)
+		} else {
+			notAllowed(http.MethodPost).ServeHTTP(w, r)
+		}
+	})
 }
 
 // ingestCall is one request of messages.
@@ -92,27 +99,8 @@ func (s *Server) ingestCallBy(p *Principal, r *http.Request, door string) (c *in
 	if err := c.authorize(r); err != nil {
 		return nil, err
 	}
-	q := r.URL.Query()
-	ack := q.Get("ack")
-	if ack == "" {
-		ack = r.Header.Get("Pollux-Ack")
-	}
-	switch ack {
-	case "", "committed":
-		c.like.Commit = true
-	case "accepted":
-		c.accepted = true
-	default:
-		return nil, invalid("query.ack", "want committed or accepted")
-	}
-	c.atomic, c.like.Historical = q.Get("atomic") == "true", q.Get("historical") == "true"
-	if c.envelope = q.Get("envelope"); c.envelope != "" && c.envelope != "true" && c.envelope != "false" {
-		return nil, invalid("query.envelope", "want true or false")
-	}
-	if t := q.Get("time"); t != "" {
-		if c.like.Time, err = parseTime(t); err != nil {
-			return nil, invalid("query.time", err.Error())
-		}
+	if err := c.options(r); err != nil {
+		return nil, err
 	}
 	for _, name := range []string{"Idempotency-Key", "X-Message-Id"} {
 		if c.key == "" {
@@ -300,7 +288,7 @@ func (s *Server) ingestInflux(w http.ResponseWriter, r *http.Request) {
 		body, err = c.body(r)
 	}
 	if err == nil {
-		q := r.URL.Query()
+		q := r.URL.Query() // which options has read
 		x := &influx{network: q.Get("network"), key: q.Get("tag")}
 		if x.network == "" {
 			x.network = "influx"

@@ -5,12 +5,52 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/drivers/sdk/wire"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
+
+// options reads what the request says of all of its messages. What is mistyped must not be lost in silence; clients of InfluxDB and Pub/Sub bring
+// parameters of their own along.
+func (c *ingestCall) options(r *http.Request) error {
+	query, err := readQuery(r)
+	if err != nil {
+		return err
+	}
+	if c.like.Door == "http" {
+		if err := only(query, "ack", "atomic", "historical", "envelope", "time"); err != nil {
+			return err
+		}
+	}
+	q := &restCall{r: r, query: query}
+	ack := q.text("ack")
+	if ack == "" {
+		ack = r.Header.Get("Pollux-Ack")
+	}
+	switch ack {
+	case "", "committed":
+		c.like.Commit = true
+	case "accepted":
+		c.accepted = true
+	default:
+		return invalid("query.ack", "want committed or accepted")
+	}
+	c.atomic, c.like.Historical = q.boolean("atomic"), q.boolean("historical")
+	if q.text("envelope") != "" {
+		c.envelope = strconv.FormatBool(q.boolean("envelope"))
+	}
+	if t := q.text("time"); t != "" {
+		if c.like.Time, err = timeOf(t); err != nil {
+			return invalid("query.time", err.Error())
+		}
+	}
+	return q.bad
+}
 
 // intakeLine is one message of a request: what is to be taken in, or why it cannot be read.
 type intakeLine struct {
@@ -245,17 +285,29 @@ func readTime(v json.RawMessage) (int64, error) {
 		return 0, nil
 	}
 	if v[0] != '"' {
-		var ms int64
-		if err := json.Unmarshal(v, &ms); err != nil || ms <= 0 {
-			return 0, fmt.Errorf("%.40s is no number of milliseconds since 1970", v)
-		}
-		return ms, nil
+		return parseMillis(string(v))
 	}
 	var text string
 	if err := json.Unmarshal(v, &text); err != nil {
 		return 0, err
 	}
 	return parseTime(text)
+}
+
+// timeOf is readTime of what stands in a query, where nothing tells numbers from texts.
+func timeOf(text string) (int64, error) {
+	if strings.Trim(text, "0123456789") == "" {
+		return parseMillis(text)
+	}
+	return parseTime(text)
+}
+
+func parseMillis(text string) (int64, error) {
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || ms <= 0 {
+		return 0, fmt.Errorf("%.40s is no number of milliseconds since 1970", text)
+	}
+	return ms, nil
 }
 
 func parseTime(text string) (int64, error) {

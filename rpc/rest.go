@@ -110,10 +110,13 @@ func (s *Server) rest(mount func(pattern string, h http.Handler)) {
 		slices.Sort(methods)
 		mount(path, notAllowed(methods...))
 	}
-	mount("/v1/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		writeProblem(w, r, http.StatusNotFound, &problem{Code: connect.CodeNotFound.String(), Reason: "no_route",
-			Detail: "there is no " + r.URL.Path, Hint: "GET /openapi.json lists the paths"})
-	}))
+	mount("/v1/", http.HandlerFunc(noRoute))
+}
+
+// noRoute answers whatever comes for a path that there is not.
+func noRoute(w http.ResponseWriter, r *http.Request) {
+	writeProblem(w, r, http.StatusNotFound, &problem{Code: connect.CodeNotFound.String(), Reason: "no_route",
+		Detail: "there is no " + r.URL.Path, Hint: "GET /openapi.json lists the paths"})
 }
 
 // notAllowed answers whatever comes with another method than those that a path has.
@@ -169,6 +172,19 @@ func readQuery(r *http.Request) (url.Values, error) {
 		}
 	}
 	return query, nil
+}
+
+// only refuses parameters beside those of these names, and more than one of a name.
+func only(query url.Values, names ...string) error {
+	for name, values := range query {
+		switch {
+		case !slices.Contains(names, name):
+			return invalid("query."+name, "is no parameter; there are "+strings.Join(names, ", "))
+		case len(values) > 1:
+			return invalid("query."+name, "is given more than once")
+		}
+	}
+	return nil
 }
 
 // known refuses what cannot be read, and parameters that the route has not: what is mistyped must not be lost in silence.
