@@ -120,7 +120,7 @@ func (k *Keyring) Authenticate(token string) (*Principal, error) {
 	id, ok := keyIDOf(token)
 	if !ok {
 		k.refused.Inc()
-		return nil, fmt.Errorf("%w: that is no API key; keys begin with %s", ErrUnauthenticated, tokenPrefix)
+		return nil, fmt.Errorf("%w: that is no API key, or not the whole of one: %sID_SECRET, as `pollux key create` printed it", ErrUnauthenticated, tokenPrefix)
 	}
 	return k.lookup(hashOf(token), func(h hash) (*Principal, error) { return k.readKey(id, h) })
 }
