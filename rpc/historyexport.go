@@ -71,13 +71,8 @@ func readExportQuery(r *http.Request, now time.Time) (*exportQuery, error) {
 		return nil, err
 	}
 	c := &restCall{r: r, query: query}
-	for name, values := range c.query {
-		if !slices.Contains([]string{"format", "what", "twin", "property", "kind", "start", "end"}, name) {
-			return nil, invalid("query."+name, "is no parameter; there are format, what, twin, property, kind, start, end")
-		}
-		if len(values) > 1 && !slices.Contains([]string{"twin", "property", "kind"}, name) {
-			return nil, invalid("query."+name, "is given more than once")
-		}
+	if err := only(query, []string{"format", "what", "twin", "property", "kind", "start", "end"}, "twin", "property", "kind"); err != nil {
+		return nil, err
 	}
 	q := &exportQuery{format: c.text("format"), what: c.text("what"), kinds: c.query["kind"]}
 	if q.format == "" {

@@ -23,7 +23,7 @@ func (c *ingestCall) options(r *http.Request) error {
 		return err
 	}
 	if c.like.Door == "http" {
-		if err := only(query, "ack", "atomic", "historical", "envelope", "time"); err != nil {
+		if err := only(query, []string{"ack", "atomic", "historical", "envelope", "time"}); err != nil {
 			return err
 		}
 	}

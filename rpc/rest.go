@@ -174,13 +174,13 @@ func readQuery(r *http.Request) (url.Values, error) {
 	return query, nil
 }
 
-// only refuses parameters beside those of these names, and more than one of a name.
-func only(query url.Values, names ...string) error {
+// only refuses parameters beside those of these names, and more than one of a name that does not stand in many.
+func only(query url.Values, names []string, many ...string) error {
 	for name, values := range query {
 		switch {
 		case !slices.Contains(names, name):
 			return invalid("query."+name, "is no parameter; there are "+strings.Join(names, ", "))
-		case len(values) > 1:
+		case len(values) > 1 && !slices.Contains(many, name):
 			return invalid("query."+name, "is given more than once")
 		}
 	}
