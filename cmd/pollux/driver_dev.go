@@ -121,6 +121,7 @@ func (d *dev) push(ctx context.Context, file []byte) error {
 	if err != nil {
 		return err
 	}
+	d.app.printf("%s  installing %s@%s for %s\n", time.Now().Format("15:04:05"), name, version, d.twin)
 	if _, err := n.drivers.UploadDriver(ctx, req(&pb.UploadDriverRequest{File: file, Stage: true})); err != nil {
 		return err
 	}

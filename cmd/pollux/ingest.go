@@ -47,15 +47,23 @@ together with what it counts, so that it is right after any crash.`,
 			if err != nil {
 				return err
 			}
-			return a.show(res.Msg, func(w io.Writer) { ingestTable(w, res.Msg) })
+			return a.show(res.Msg, func(w io.Writer) { ingestTable(w, res.Msg, project) })
 		},
 	}
 	cmd.Flags().StringVar(&project, "project", "", "only of this project")
 	return cmd
 }
 
-func ingestTable(w io.Writer, s *pb.GetIngestStatusResponse) {
-	row(w, "PROJECT", "DOOR", "RECEIVED", "STORED", "REFUSED", "INBOX", "DUPLICATE", "IN FLIGHT")
+// ingestTable prints the counts, of one project where it is named.
+func ingestTable(w io.Writer, s *pb.GetIngestStatusResponse, project string) {
+	switch {
+	case len(s.Counts) > 0:
+		row(w, "PROJECT", "DOOR", "RECEIVED", "STORED", "REFUSED", "INBOX", "DUPLICATE", "IN FLIGHT")
+	case project != "":
+		fmt.Fprintln(w, "nothing has come in for the project "+project)
+	default:
+		fmt.Fprintln(w, "nothing has come in yet")
+	}
 	for _, c := range s.Counts {
 		row(w, c.Project, c.Door, fmt.Sprint(c.Received), fmt.Sprint(c.Stored), fmt.Sprint(c.Refused), fmt.Sprint(c.Inbox),
 			fmt.Sprint(c.Duplicate), fmt.Sprint(c.InFlight))

@@ -14,7 +14,9 @@ func TestIngestTables(t *testing.T) {
 	golden(t, "ingest_status", table(func(w io.Writer) {
 		ingestTable(w, &pb.GetIngestStatusResponse{InboxEntries: 2, Refusals: 3, Counts: []*pb.IngestCount{
 			{Project: "default", Door: "http", Received: 1016, Stored: 1000, Refused: 3, Inbox: 7, Duplicate: 2, InFlight: 4},
-			{Project: "hotel", Door: "mqtt", Received: 9, Stored: 9}}})
+			{Project: "hotel", Door: "mqtt", Received: 9, Stored: 9}}}, "")
+		ingestTable(w, &pb.GetIngestStatusResponse{InboxEntries: 1}, "")
+		ingestTable(w, &pb.GetIngestStatusResponse{}, "nosuch")
 	}))
 	golden(t, "ingest_refusals", table(func(w io.Writer) {
 		refusalTable(w, []*pb.Refusal{
