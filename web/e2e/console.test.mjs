@@ -304,7 +304,7 @@ test("a twin that may not be meant is created with a warning", async () => {
   await page.getByRole("button", { name: "Create twin" }).first().click();
   const form = page.getByRole("form", { name: "Create twin" });
   await form.getByLabel("Id").fill("plug-1-again");
-  await form.getByRole("combobox", { name: "Driver" }).click();
+  await form.getByRole("combobox", { name: "Model or driver" }).click();
   await page.getByRole("option", { name: "tasmota (newest)" }).click();
   await form.getByRole("textbox", { name: "Topic", exact: true }).fill("plug-1");
   await form.getByRole("button", { name: "Create", exact: true }).click();

@@ -120,8 +120,22 @@ test("it is deployed, and acts", async () => {
   assert.match(await h.cli("logic", "list"), /porter +porter@0\.1\.0/);
 });
 
-test("it is given to a route by the command line, and the room counts what it says", async () => {
-  await h.cli("topic", "route", "put", "doors", "--to", "doors", "--property", "open", "--run", "porter");
+test("it is given to a route, which keeps it when something else of it is changed; the room counts what it says", async () => {
+  const logic = page.url();
+  await page.goto(`${h.url}/routes`);
+  const line = page.getByRole("listitem", { name: "Route doors" });
+  await line.getByRole("button", { name: "Edit doors" }).click();
+  const form = page.getByRole("form", { name: "Route" });
+  await form.getByRole("combobox", { name: "Through logic" }).fill("default/porter");
+  await form.getByRole("button", { name: "Save" }).click();
+  await line.getByRole("link", { name: "porter" }).waitFor();
+  await line.getByRole("button", { name: "Edit doors" }).click();
+  await form.getByRole("checkbox", { name: /stops here/ }).check();
+  await form.getByRole("button", { name: "Save" }).click();
+  await line.getByText("What matches stops here.").waitFor();
+  const route = JSON.parse(await h.cli("topic", "route", "list", "-o", "json")).routes[0];
+  assert.deepEqual([route.run, route.terminate], ["default/porter", true]);
+  await page.goto(logic);
   await open(true);
   await until("the room has counted", async () => /Replaced\s*1/.test(await region("Logic default/porter").innerText()));
   await h.cli("logic", "run", "porter", "--twin", "door", "--message", '{"value": true}');

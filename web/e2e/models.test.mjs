@@ -61,9 +61,31 @@ test("a model is begun and gets a property", async () => {
   assert.deepEqual(thing.properties.temperature, { type: "number", unit: "Cel", readOnly: true, "pollux:path": "env.temp", "pollux:unit": "[degF]" });
 });
 
-test("a twin of it reads its messages, and shows them live", async () => {
-  await cli("twin", "create", "r1", "--model", "room");
-  await page.goto(`${url}/twins/default/r1`);
+test("what is typed stays when somebody else changes the model meanwhile", async () => {
+  await box("Title").fill("Room");
+  const thing = JSON.parse(await cli("model", "get", "room", "--thing"));
+  await writeFile(join(dir, "room.json"), JSON.stringify({ ...thing, title: "Chamber" }));
+  await cli("model", "update", "room", "--file", join(dir, "room.json"));
+  const told = page.getByRole("status").filter({ hasText: "Somebody has changed this meanwhile" });
+  await told.waitFor();
+  assert.equal(await box("Title").inputValue(), "Room");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("alert").filter({ hasText: /changed|revision/ }).waitFor();
+  await told.getByRole("button", { name: "Show what it is now" }).click();
+  await until("the other's title is shown", async () => (await box("Title").inputValue()) === "Chamber");
+  await box("Title").fill("Room");
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("heading", { name: "Room default/room" }).waitFor();
+  assert.equal(await told.count(), 0);
+});
+
+test("a twin of it is made there, reads its messages, and shows them live", async () => {
+  await page.getByRole("button", { name: "Create twin" }).click();
+  const form = page.getByRole("form", { name: "Create twin" });
+  await form.getByLabel("Id").fill("r1");
+  assert.equal(await form.getByRole("combobox", { name: "Model or driver" }).inputValue(), "Room (room)");
+  await form.getByRole("button", { name: "Create", exact: true }).click();
+  await page.getByRole("heading", { name: "default/r1" }).waitFor();
   await page.getByRole("link", { name: "default/room" }).waitFor();
   const answer = await fetch(`${url}/v1/ingest/default/r1`, {
     method: "POST",
@@ -75,12 +97,38 @@ test("a twin of it reads its messages, and shows them live", async () => {
   await page.getByText("temperature").first().waitFor();
 });
 
+test("a property of the twin is computed by what its settings say", async () => {
+  await page.getByRole("tab", { name: "Settings" }).click();
+  const form = page.getByRole("form", { name: "Settings", exact: true });
+  await form.getByRole("button", { name: "Compute a property" }).click();
+  await form.getByRole("textbox", { name: "Property" }).fill("kelvin");
+  await form.getByRole("textbox", { name: "Expression of kelvin" }).fill("temprature + 273.15");
+  await form.getByRole("button", { name: "Save" }).click();
+  await form.getByRole("alert").filter({ hasText: "Line 1, column 1" }).waitFor();
+  await form.getByRole("textbox", { name: "Expression of kelvin" }).fill("twin.properties.temperature + 273.15");
+  await form.getByRole("button", { name: "Save" }).click();
+  await until("the twin has it", async () => /kelvin\s+293\.15/.test(await cli("twin", "get", "r1")));
+});
+
+test("the list of twins shows their values in their units, and only those of the model", async () => {
+  await cli("twin", "create", "s1", "--model", "room");
+  await page.goto(`${url}/models/default/room`);
+  await page.getByRole("link", { name: "2 twins have it" }).click();
+  await page.getByRole("row", { name: /r1/ }).getByText("20 °C").waitFor();
+  assert.equal(await page.getByRole("combobox", { name: "Filter by driver or model" }).inputValue(), "Room (room)");
+  await page.goto(`${url}/twins?model=default%2Fother`);
+  await page.getByText("No twin matches.").waitFor();
+  await cli("twin", "rm", "s1");
+});
+
 test("a model in use stays, and goes when it is not", async () => {
   await page.goto(`${url}/models/default/room`);
   await page.getByRole("button", { name: "Delete" }).click();
-  await page.getByRole("alert").filter({ hasText: "default/r1" }).waitFor();
+  const ask = page.getByRole("dialog");
+  await ask.getByRole("button", { name: "Delete model" }).click();
+  await ask.getByRole("alert").filter({ hasText: "default/r1" }).waitFor();
   await cli("twin", "rm", "r1");
-  await page.getByRole("button", { name: "Delete" }).click();
+  await ask.getByRole("button", { name: "Delete model" }).click();
   await until("the model is gone", async () => !(await cli("model", "list")).includes("room"));
 });
 

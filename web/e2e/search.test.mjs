@@ -42,6 +42,14 @@ test("what is typed is found, by name and by the model's title", async () => {
   await picture(h.page, "search");
 });
 
+test("what is made meanwhile is found, too", async () => {
+  await h.page.getByRole("textbox", { name: "Words" }).fill("cellar");
+  await shows("");
+  await h.cli("zone", "put", "cellar");
+  await shows("default/cellar");
+  await h.cli("zone", "rm", "cellar");
+});
+
 test("facets and expressions narrow it, and the address keeps them", async () => {
   const { page } = h;
   await page.getByRole("textbox", { name: "Words" }).fill("lamp");

@@ -106,6 +106,24 @@ test("a sink takes a topic to files, and says how far it is", async () => {
   assert.equal((await json("sink", "get", "lake")).paused, true);
 });
 
+test("a sink is changed, against what it was when the change began", async () => {
+  const it = region("Sink default/lake");
+  await it.getByRole("button", { name: "Edit" }).click();
+  const form = page.getByRole("form", { name: "Change default/lake" });
+  await form.getByRole("textbox", { name: "Title" }).fill("The lake");
+  await h.cli("sink", "resume", "lake");
+  await it.getByRole("button", { name: "Pause" }).waitFor();
+  await form.getByRole("button", { name: "Save" }).click();
+  await form.getByRole("alert").waitFor();
+  await form.getByRole("button", { name: "Cancel" }).click();
+  await it.getByRole("button", { name: "Edit" }).click();
+  await form.getByRole("textbox", { name: "Title" }).fill("The lake");
+  await form.getByRole("button", { name: "Save" }).click();
+  await it.getByRole("heading", { name: "The lake" }).waitFor();
+  const sink = await json("sink", "get", "lake");
+  assert.deepEqual([sink.title, sink.url, sink.paused ?? false, sink.oldest], ["The lake", "file:lake", false, true]);
+});
+
 test("a source is made of its fields, and says why it waits", async () => {
   await page.getByRole("navigation", { name: "Rooms beside Sinks" }).getByRole("link", { name: "Sources" }).click();
   await page.getByRole("button", { name: "New source" }).click();

@@ -8,7 +8,7 @@ import type { Project } from "../gen/pollux/v1/project_pb";
 import type { Zone } from "../gen/pollux/v1/site_pb";
 import type { Twin } from "../gen/pollux/v1/twin_pb";
 import { splitDriver } from "./id";
-import { parseManifest, readModel, type Model } from "./thing";
+import { parseManifest, parseModel, readModel, type Model } from "./thing";
 import { compareVersions } from "./versions";
 
 /** More records than a list in a dialogue is for; beyond it the console shows the first ones. */
@@ -64,8 +64,8 @@ export function useProjects() {
   });
 }
 
-/** The records of models, for twins without a driver. */
-export function useModelRecords() {
+/** The records of models, for twins without a driver; asked for again every so many milliseconds, for how many twins each has. */
+export function useModelRecords(refetchInterval?: number) {
   return useQuery({
     queryKey: ["models", "all"],
     queryFn: ({ signal }) =>
@@ -74,7 +74,7 @@ export function useModelRecords() {
         return { items: page.models, next: page.nextPageToken };
       }),
     staleTime: 15_000,
-    refetchInterval: 15_000,
+    refetchInterval,
   });
 }
 
@@ -97,12 +97,14 @@ export function group(list: Driver[]): DriverGroup[] {
     });
 }
 
-/** Finds the model of a twin's driver: by digest, else by name and version. */
-export type ModelOf = (twin: Pick<Twin, "driver" | "driverDigest">) => Model | undefined;
+/** Finds the model of a twin: its driver's, by digest, else by name and version; or the record's that it has in place of a driver. */
+export type ModelOf = (twin: Pick<Twin, "driver" | "driverDigest" | "model">) => Model | undefined;
 
 export function useModels(): ModelOf {
   const { data } = useDrivers();
+  const { data: records } = useModelRecords();
   return useMemo(() => {
+    const ofRecord = new Map(records?.map((m) => [m.id, parseModel(m.thingJson)]));
     const models = new Map<string, Model | undefined>();
     for (const { newest, versions } of group(data ?? [])) {
       for (const driver of versions) {
@@ -114,8 +116,9 @@ export function useModels(): ModelOf {
       }
     }
     return (twin) => {
+      if (twin.model) return ofRecord.get(twin.model);
       const { name, version } = splitDriver(twin.driver);
       return models.get(twin.driverDigest) ?? models.get(`${name}@${version}`);
     };
-  }, [data]);
+  }, [data, records]);
 }

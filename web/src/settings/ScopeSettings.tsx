@@ -8,6 +8,7 @@ import { useState, type FormEvent } from "react";
 
 import { settings } from "../api/client";
 import { explain, placeOf } from "../api/errors";
+import { Held } from "../frame/Held";
 import type { Settings } from "../gen/pollux/v1/settings_pb";
 import { check } from "../schema/check";
 import { SchemaForm } from "../schema/Form";
@@ -31,19 +32,24 @@ export function ScopeSettings({ scope, schema }: { scope: Scope; schema?: Schema
   if (!data) return <Loader size="sm" m="md" aria-label="Loading" />;
   return (
     <div className="scope-settings">
-      {scope.kind !== "twin" && <Edit key={String(data.version)} scope={scope} now={data} schema={schema} />}
+      {scope.kind !== "twin" && (
+        <Held record={data} revision={data.version}>
+          {(held, release) => <Edit scope={scope} now={held} schema={schema} release={release} />}
+        </Held>
+      )}
       <Versions scope={scope} now={data.version} />
     </div>
   );
 }
 
-function Edit({ scope, now, schema }: { scope: Scope; now: Settings; schema?: Schema }) {
+function Edit({ scope, now, schema, release }: { scope: Scope; now: Settings; schema?: Schema; release: () => void }) {
   const queries = useQueryClient();
   const [values, setValues] = useState<JsonObject>(now.values ?? {});
   const [problems, setProblems] = useState<Problems>({});
   const save = useMutation({
     mutationFn: () => settings.setSettings({ scope: asked(scope), values, replace: true, version: now.version }),
     onSuccess: async ({ twins }) => {
+      release();
       notifications.show({ message: `Saved; ${twins === 1n ? "one twin has" : `${twins} twins have`} other settings now` });
       await Promise.all([queries.invalidateQueries({ queryKey: ["settings"] }), queries.invalidateQueries({ queryKey: ["twin"] })]);
     },

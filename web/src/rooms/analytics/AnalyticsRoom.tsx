@@ -6,6 +6,7 @@ import { useState } from "react";
 
 import { analytics } from "../../api/client";
 import { useWord } from "../../frame/address";
+import { Held } from "../../frame/Held";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import type { Detector } from "../../gen/pollux/v1/analytics_pb";
@@ -129,14 +130,17 @@ function Detail({ detector, onChoose }: { detector: Detector; onChoose: (id: str
       </div>
       <Trouble error={pause.error} inside />
       {editing ? (
-        <DetectorForm
-          key={String(detector.revision)}
-          detector={detector}
-          onClose={(id) => {
-            edit(false);
-            onChoose(id);
-          }}
-        />
+        <Held record={detector} revision={detector.revision}>
+          {(held) => (
+            <DetectorForm
+              detector={held}
+              onClose={(id) => {
+                edit(false);
+                onChoose(id);
+              }}
+            />
+          )}
+        </Held>
       ) : (
         <Trial detector={detector} project={projectOf(detector.id)} />
       )}

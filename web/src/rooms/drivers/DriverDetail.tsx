@@ -122,7 +122,7 @@ export function DriverDetail({ driver }: { driver: DriverGroup }) {
           </pre>
         </Tabs.Panel>
       </Tabs>
-      <CreateTwin opened={creating} onClose={() => setCreating(false)} driver={driver.name} />
+      <CreateTwin opened={creating} onClose={() => setCreating(false)} kind={{ driver: driver.name, model: "" }} />
       <DeleteDriver driver={deleting} onClose={() => setDeleting(undefined)} />
     </section>
   );

@@ -18,20 +18,22 @@ export function FlowRooms({ room }: { room: "sinks" | "sources" }) {
 
 const since = (error: string, time: number | undefined, failures: number) => error && `failing since ${dateTime(time)} (${failures} times): ${error}`;
 
-function shownSink(m: Sink): Shown {
+function shownSink(m: Sink, place: number): Shown {
   const s = m.state;
   return {
     id: m.id,
+    revision: m.revision,
     title: m.title,
     url: m.url,
+    topic: m.topic,
     paused: m.paused,
     hasSecret: m.hasSecret,
-    note: `${count(s?.lag ?? 0n)} behind`,
+    note: place < asked ? `${count(s?.lag ?? 0n)} behind` : `${count(s?.delivered ?? 0n)} delivered`,
     error: s ? since(s.error, millis(s.errorTime), s.failures) : "",
     facts: [
       ["Topic", m.topic],
       ["Delivered", count(s?.delivered ?? 0n)],
-      ["Behind", count(s?.lag ?? 0n)],
+      ["Behind", place < asked ? count(s?.lag ?? 0n) : "–"],
       ["Refused", count(s?.refused ?? 0n)],
       ["Missed", count(s?.missed ?? 0n)],
       ["Last", s?.deliveredTime ? dateTime(millis(s.deliveredTime)) : "–"],
@@ -39,6 +41,9 @@ function shownSink(m: Sink): Shown {
     ],
   };
 }
+
+/** How many sinks' topics are asked how much is left: the list itself does not. */
+const asked = 50;
 
 /** Sinks: ways out, how far they are, what they dropped and why they wait. */
 function SinksRoom() {
@@ -52,8 +57,7 @@ function SinksRoom() {
         const page = await sinks.listSinks({ pageSize: 1000, pageToken }, { signal });
         return { items: page.sinks, next: page.nextPageToken };
       });
-      // The list does not ask the topics how much is left.
-      return Promise.all(list.slice(0, 50).map(async (m) => (await sinks.getSink({ id: m.id }, { signal })).sink ?? m));
+      return Promise.all(list.map(async (m, place) => (place < asked ? ((await sinks.getSink({ id: m.id }, { signal })).sink ?? m) : m)));
     },
     refetchInterval: 2000,
   });
@@ -69,6 +73,10 @@ function SinksRoom() {
       why="A sink brings a topic's messages to another system, each at least once and in their order."
       line="pollux sink create lake --topic changes --to file:lake"
       create={async (f) => (await sinks.createSink({ sink: { id: full(f.id), title: f.title, topic: f.topic, url: f.url, secret: f.secret, oldest: f.oldest } })).sink?.id ?? ""}
+      change={async ({ id, ...fields }) => {
+        const { sink } = await sinks.getSink({ id });
+        return sinks.updateSink({ sink: { ...sink, ...fields } as Sink });
+      }}
       pause={async (id, paused) => {
         const { sink } = await sinks.getSink({ id });
         return sinks.updateSink({ sink: { ...sink, paused } as Sink });
@@ -83,8 +91,10 @@ function shownSource(m: Source): Shown {
   const s = m.state;
   return {
     id: m.id,
+    revision: m.revision,
     title: m.title,
     url: m.url,
+    topic: "",
     paused: m.paused,
     hasSecret: m.hasSecret,
     note: `${count(s?.read ?? 0n)} read`,
@@ -121,6 +131,10 @@ function SourcesRoom() {
       why="A source fetches messages of devices from another system; they go the way of all messages."
       line="pollux source create plant --from kafka://kafka-1:9092/readings"
       create={async (f) => (await sources.createSource({ source: { id: full(f.id), title: f.title, url: f.url, secret: f.secret } })).source?.id ?? ""}
+      change={async ({ id, revision, title, url, secret }) => {
+        const { source } = await sources.getSource({ id });
+        return sources.updateSource({ source: { ...source, revision, title, url, secret } as Source });
+      }}
       pause={async (id, paused) => {
         const { source } = await sources.getSource({ id });
         return sources.updateSource({ source: { ...source, paused } as Source });

@@ -11,14 +11,18 @@ import { Try } from "../../frame/Try";
 import { split } from "../../model/id";
 import { Facts } from "../automation/Facts";
 import { Item } from "../automation/Item";
+import { FlowEdit, type Change } from "./FlowEdit";
 import { FlowForm, type Flow } from "./FlowForm";
 import type { Target } from "./kinds";
 
 /** A way in or out as the room shows it. */
 export interface Shown {
   id: string;
+  revision: bigint;
   title: string;
   url: string;
+  /** Of a sink: the topic that it reads. */
+  topic: string;
   paused: boolean;
   hasSecret: boolean;
   note: string;
@@ -38,6 +42,7 @@ interface Props {
   why: string;
   line: string;
   create: (flow: Flow) => Promise<string>;
+  change: (change: Change) => Promise<unknown>;
   pause: (id: string, paused: boolean) => Promise<unknown>;
   remove: (id: string) => Promise<unknown>;
   again: () => Promise<unknown>;
@@ -90,8 +95,9 @@ export function FlowsRoom(p: Props) {
   );
 }
 
-function Detail({ shown: x, what, pause, remove, again, onGone }: Props & { shown: Shown; onGone: () => unknown }) {
+function Detail({ shown: x, what, topics, change, pause, remove, again, onGone }: Props & { shown: Shown; onGone: () => unknown }) {
   const [asking, setAsking] = useState(false);
+  const [editing, setEditing] = useState<Shown>();
   const hold = useMutation({ mutationFn: () => pause(x.id, !x.paused), onSettled: again });
   return (
     <section className="panel" aria-label={`${what === "sink" ? "Sink" : "Source"} ${x.id}`}>
@@ -106,6 +112,9 @@ function Detail({ shown: x, what, pause, remove, again, onGone }: Props & { show
           <Button variant="default" loading={hold.isPending} onClick={() => hold.mutate()}>
             {x.paused ? "Resume" : "Pause"}
           </Button>
+          <Button variant="default" onClick={() => setEditing(editing ? undefined : x)}>
+            Edit
+          </Button>
           <Button variant="default" onClick={() => setAsking(true)}>
             Delete
           </Button>
@@ -113,10 +122,22 @@ function Detail({ shown: x, what, pause, remove, again, onGone }: Props & { show
       </div>
       <Trouble error={hold.error} inside />
       <Trouble error={x.error} inside />
-      <pre className="automation-text" aria-label="Address">
-        {x.url}
-        {x.hasSecret && "\nwith a secret, sealed"}
-      </pre>
+      {editing ? (
+        <FlowEdit
+          old={{ ...editing, secret: "" }}
+          topics={topics}
+          save={change}
+          onClose={() => {
+            setEditing(undefined);
+            return again();
+          }}
+        />
+      ) : (
+        <pre className="automation-text" aria-label="Address">
+          {x.url}
+          {x.hasSecret && "\nwith a secret, sealed"}
+        </pre>
+      )}
       <Ask opened={asking} onClose={() => setAsking(false)} title={`Delete ${what}`} verb={`Delete ${what}`} run={() => remove(x.id)} onDone={onGone}>
         <b>{x.id}</b> goes with its position. {what === "sink" ? "What it has delivered stays where it is." : "Its group's position stays in Kafka."}
       </Ask>

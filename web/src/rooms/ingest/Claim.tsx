@@ -4,11 +4,14 @@ import { useState, type FormEvent } from "react";
 import { useLocation } from "wouter";
 
 import { sites } from "../../api/client";
+import { KindSelect } from "../../frame/KindSelect";
 import { Trouble } from "../../frame/Room";
 import type { InboxEntry } from "../../gen/pollux/v1/site_pb";
 import { useZones } from "../../model/catalog";
 import { split, twinPath } from "../../model/id";
-import { KindSelect, labelsOf, nameFrom } from "./kind";
+import { valueOf } from "../../model/kind";
+import { labelsOf } from "../../model/labels";
+import { nameFrom } from "./names";
 
 /** Makes a twin of a sender: of a model, or of a driver. */
 export function Claim({ entry, onClaimed }: { entry: InboxEntry; onClaimed: () => void }) {
@@ -17,18 +20,11 @@ export function Claim({ entry, onClaimed }: { entry: InboxEntry; onClaimed: () =
   const [, go] = useLocation();
   const { data: zones } = useZones();
   const [name, setName] = useState(nameFrom(entry.alias?.value || entry.name));
-  const [kind, setKind] = useState(entry.driver ? `driver ${entry.driver}` : "");
+  const [kind, setKind] = useState({ driver: entry.driver, model: "" });
   const [zone, setZone] = useState("");
   const [labels, setLabels] = useState<string[]>([]);
   const claim = useMutation({
-    mutationFn: () => {
-      const [what, ...rest] = kind.split(" ");
-      const ref = rest.join(" ");
-      return sites.claimInbox({
-        id: entry.id,
-        twin: { id: `${project}/${name}`, zone: zone.trim(), labels: labelsOf(labels), ...(what === "model" ? { model: ref } : { driver: ref }) },
-      });
-    },
+    mutationFn: () => sites.claimInbox({ id: entry.id, twin: { id: `${project}/${name}`, zone: zone.trim(), labels: labelsOf(labels), ...kind } }),
     onSuccess: async ({ twin }) => {
       await Promise.all(["inbox", "twins", "ingest status"].map((k) => queries.invalidateQueries({ queryKey: [k] })));
       onClaimed();
@@ -51,7 +47,7 @@ export function Claim({ entry, onClaimed }: { entry: InboxEntry; onClaimed: () =
       <Trouble error={claim.error} />
       <div className="actions">
         <span className="muted">What it sends from then on is the twin’s.</span>
-        <Button type="submit" loading={claim.isPending} disabled={!name || !kind}>
+        <Button type="submit" loading={claim.isPending} disabled={!name || !valueOf(kind)}>
           Claim
         </Button>
       </div>

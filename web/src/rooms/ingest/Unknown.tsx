@@ -4,13 +4,14 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 
 import { ingest } from "../../api/client";
+import { KindSelect } from "../../frame/KindSelect";
 import { Trouble } from "../../frame/Room";
 import { UnknownSenders, type ProvisionRule, type ProvisionRuleSchema } from "../../gen/pollux/v1/ingest_pb";
 import type { InboxEntry } from "../../gen/pollux/v1/site_pb";
 import { useZones } from "../../model/catalog";
 import { split } from "../../model/id";
+import { valueOf } from "../../model/kind";
 import { TrashIcon } from "../../shell/icons";
-import { KindSelect } from "./kind";
 
 const choices = [
   { value: String(UnknownSenders.INBOX), label: "wait in the inbox" },
@@ -90,13 +91,12 @@ function NewRule({ project, from, busy, onCancel, onAdd }: NewRuleProps) {
   const [network, setNetwork] = useState(from?.alias?.network ?? "");
   const [key, setKey] = useState(from?.alias?.key ?? "");
   const [value, setValue] = useState("*");
-  const [kind, setKind] = useState(from?.driver ? `driver ${from.driver}` : "");
+  const [kind, setKind] = useState({ driver: from?.driver ?? "", model: "" });
   const [name, setName] = useState("{value}");
   const [zone, setZone] = useState("");
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    const [what, ...rest] = kind.split(" ");
-    onAdd({ network, key, value, name, zone: zone.trim(), [what === "model" ? "model" : "driver"]: rest.join(" ") });
+    onAdd({ network, key, value, name, zone: zone.trim(), ...kind });
   };
   return (
     <form className="stack pad" onSubmit={submit} aria-label="New rule">
@@ -113,7 +113,7 @@ function NewRule({ project, from, busy, onCancel, onAdd }: NewRuleProps) {
         <Button variant="default" onClick={onCancel}>
           Cancel
         </Button>
-        <Button type="submit" loading={busy} disabled={!kind}>
+        <Button type="submit" loading={busy} disabled={!valueOf(kind)}>
           Add the rule
         </Button>
       </div>

@@ -1,13 +1,16 @@
-import { ActionIcon, Alert, Button, Checkbox, NativeSelect, Table, Tabs, Textarea, TextInput } from "@mantine/core";
+import { ActionIcon, Button, Checkbox, NativeSelect, Table, Tabs, Textarea, TextInput } from "@mantine/core";
 import { useMutation } from "@tanstack/react-query";
 import { useState } from "react";
-import { useLocation } from "wouter";
+import { Link, useLocation } from "wouter";
 
 import { models } from "../../api/client";
-import { explain } from "../../api/errors";
+import { Ask } from "../../frame/Ask";
+import { Trouble } from "../../frame/Room";
 import type { Model } from "../../gen/pollux/v1/model_pb";
 import { parseThing, rows, types, withoutRow, withRow, type PropertyRow } from "../../model/thingmodel";
+import { count } from "../../model/value";
 import { TrashIcon } from "../../shell/icons";
+import { CreateTwin } from "../twins/CreateTwin";
 
 const fresh: PropertyRow = {
   name: "",
@@ -21,8 +24,15 @@ const fresh: PropertyRow = {
   stale: "",
 };
 
-/** Edits a model: its properties in a table, all of it as text. */
-export function ModelEditor({ model, onChanged }: { model: Model; onChanged: () => unknown }) {
+interface EditorProps {
+  model: Model;
+  /** How many twins have it now. */
+  twins: bigint;
+  onChanged: () => unknown;
+}
+
+/** Edits a model: its title and properties, all of it as text; from here its twins are made. */
+export function ModelEditor({ model, twins, onChanged }: EditorProps) {
   const [text, setText] = useState(model.thingJson);
   const [, go] = useLocation();
   const thing = parseThing(text);
@@ -34,15 +44,9 @@ export function ModelEditor({ model, onChanged }: { model: Model; onChanged: () 
     },
     onSuccess: onChanged,
   });
-  const remove = useMutation({
-    mutationFn: () => models.deleteModel({ id, revision }),
-    onSuccess: () => {
-      onChanged();
-      go("/models");
-    },
-  });
+  const [asking, setAsking] = useState(false);
+  const [creating, setCreating] = useState(false);
   const change = (next: Record<string, unknown>) => setText(JSON.stringify(next, null, 2));
-  const error = save.error ?? remove.error;
   return (
     <section className="panel" aria-label={`Model ${id}`}>
       <div className="detail-head">
@@ -51,35 +55,62 @@ export function ModelEditor({ model, onChanged }: { model: Model; onChanged: () 
             {model.title || id} <code>{id}</code>
           </h2>
           <p className="muted">{revision > 0n ? model.description : "There is no such model yet."}</p>
+          {twins > 0n && (
+            <p>
+              <Link href={`/twins?model=${encodeURIComponent(id)}`}>{twins === 1n ? "One twin has it" : `${count(twins)} twins have it`}</Link>
+            </p>
+          )}
         </div>
         <span className="head-actions">
           {revision > 0n && (
-            <Button variant="default" loading={remove.isPending} onClick={() => remove.mutate()}>
-              Delete
-            </Button>
+            <>
+              <Button variant="default" onClick={() => setCreating(true)}>
+                Create twin
+              </Button>
+              <Button variant="default" onClick={() => setAsking(true)}>
+                Delete
+              </Button>
+            </>
           )}
-          <Button loading={save.isPending} disabled={!thing || text === model.thingJson && revision > 0n} onClick={() => save.mutate()}>
+          <Button loading={save.isPending} disabled={!thing || (text === model.thingJson && revision > 0n)} onClick={() => save.mutate()}>
             {revision > 0n ? "Save" : "Create"}
           </Button>
         </span>
       </div>
-      {error && (
-        <Alert color="red" variant="light" role="alert" m="md">
-          {explain(error)}
-        </Alert>
-      )}
+      <Trouble error={save.error} inside />
       <Tabs defaultValue="properties" keepMounted={false} className="detail-tabs">
         <Tabs.List>
           <Tabs.Tab value="properties">Properties</Tabs.Tab>
           <Tabs.Tab value="text">Thing Model</Tabs.Tab>
         </Tabs.List>
         <Tabs.Panel value="properties" p="md">
-          {thing ? <Properties thing={thing} onChange={change} /> : <p className="bad">The text is no JSON object.</p>}
+          {thing ? (
+            <>
+              <TextInput label="Title" mb="md" maw={360} value={typeof thing.title === "string" ? thing.title : ""} onChange={(e) => change({ ...thing, title: e.currentTarget.value })} />
+              <Properties thing={thing} onChange={change} />
+            </>
+          ) : (
+            <p className="bad">The text is no JSON object.</p>
+          )}
         </Tabs.Panel>
         <Tabs.Panel value="text" p="md">
           <Textarea aria-label="Thing Model" autosize minRows={12} maxRows={36} spellCheck={false} value={text} onChange={(e) => setText(e.currentTarget.value)} />
         </Tabs.Panel>
       </Tabs>
+      <Ask
+        opened={asking}
+        onClose={() => setAsking(false)}
+        title="Delete model"
+        verb="Delete model"
+        run={() => models.deleteModel({ id, revision })}
+        onDone={() => {
+          go("/models");
+          return onChanged();
+        }}
+      >
+        <b>{id}</b> goes. While twins have it, the node keeps it.
+      </Ask>
+      <CreateTwin opened={creating} onClose={() => setCreating(false)} kind={{ driver: "", model: id }} />
     </section>
   );
 }
@@ -91,19 +122,19 @@ function Properties({ thing, onChange }: { thing: Record<string, unknown>; onCha
   while (taken.has(`property${n}`)) n++;
   return (
     <>
-      <Table.ScrollContainer minWidth={900}>
+      <Table.ScrollContainer minWidth={860}>
         <Table verticalSpacing={4} aria-label="Properties">
           <Table.Thead>
             <Table.Tr>
-              <Table.Th>Name</Table.Th>
-              <Table.Th>Type</Table.Th>
+              <Table.Th w="20%">Name</Table.Th>
+              <Table.Th w={104}>Type</Table.Th>
               <Table.Th>Unit</Table.Th>
-              <Table.Th>Path in messages</Table.Th>
+              <Table.Th w="16%">Path in messages</Table.Th>
               <Table.Th>Their unit</Table.Th>
               <Table.Th>Deadband</Table.Th>
               <Table.Th>Stale after s</Table.Th>
-              <Table.Th>Writable</Table.Th>
-              <Table.Th>Virtual</Table.Th>
+              <Table.Th w={70}>Writable</Table.Th>
+              <Table.Th w={60}>Virtual</Table.Th>
               <Table.Th aria-label="Remove" />
             </Table.Tr>
           </Table.Thead>

@@ -4,6 +4,7 @@ import { useState } from "react";
 import { Link, useLocation } from "wouter";
 
 import { explain } from "../../api/errors";
+import { Held } from "../../frame/Held";
 import { create } from "@bufbuild/protobuf";
 import { ModelSchema } from "../../gen/pollux/v1/model_pb";
 import { useChanges } from "../../live/changes";
@@ -18,7 +19,7 @@ export function ModelsRoom({ id }: { id?: string }) {
   const client = useQueryClient();
   const [, go] = useLocation();
   const [name, setName] = useState("");
-  const { data, isPending, error } = useModelRecords();
+  const { data, isPending, error } = useModelRecords(15_000);
   const all = data ?? [];
   const chosen = all.find((m) => m.id === id);
   const draft = !chosen && id !== undefined && !isPending;
@@ -35,7 +36,7 @@ export function ModelsRoom({ id }: { id?: string }) {
           {explain(error)}
         </p>
       )}
-      <div className="split">
+      <div className="split split-wide">
         <div className="split-list">
           <form
             className="panel pad"
@@ -73,11 +74,18 @@ export function ModelsRoom({ id }: { id?: string }) {
         </div>
         <div className="split-detail">
           {chosen || draft ? (
-            <ModelEditor
-              key={`${id} ${chosen?.revision ?? 0}`}
-              model={chosen ?? create(ModelSchema, { id: id ?? "", thingJson: blank })}
-              onChanged={() => client.invalidateQueries({ queryKey: ["models"] })}
-            />
+            <Held key={id} record={chosen ?? create(ModelSchema, { id: id ?? "", thingJson: blank })} revision={chosen?.revision ?? 0n}>
+              {(model, release) => (
+                <ModelEditor
+                  model={model}
+                  twins={chosen?.twins ?? 0n}
+                  onChanged={() => {
+                    release();
+                    return client.invalidateQueries({ queryKey: ["models"] });
+                  }}
+                />
+              )}
+            </Held>
           ) : (
             <div className="empty">
               <b>Choose a model to see what its twins have.</b>

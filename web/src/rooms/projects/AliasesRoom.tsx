@@ -61,7 +61,7 @@ export function AliasesRoom() {
         </div>
         <div className="split-detail">
           {making && <NewAlias project={find.project || home || "default"} onClose={(made) => void (made ? done(made) : setMaking(false))} />}
-          {chosen ? <AliasDetail key={`${id} ${chosen.revision}`} named={chosen} onMoved={again} onGone={() => done("")} /> : !making && <Nobody asked={id} find={find} />}
+          {chosen ? <AliasDetail key={id} named={chosen} onMoved={again} onGone={() => done("")} /> : !making && <Nobody asked={id} find={find} />}
         </div>
       </div>
     </>

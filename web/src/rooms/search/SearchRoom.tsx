@@ -37,6 +37,8 @@ export function SearchRoom() {
     getNextPageParam: (last) => last.nextPageToken || undefined,
     placeholderData: keepPreviousData,
     retry: false,
+    // What is made meanwhile is found, too; who has gone on to further pages keeps them as they are.
+    refetchInterval: ({ state: { data } }) => ((data?.pages.length ?? 0) > 1 ? false : data?.pages[0]?.building ? 1000 : 10_000),
   });
   const first = query.data?.pages[0];
   const hits = query.data?.pages.flatMap((p) => p.hits) ?? [];

@@ -74,7 +74,7 @@ export function SiteRoom() {
           )}
           {chosen ? (
             <ZoneDetail
-              key={`${chosen.id} ${chosen.revision}`}
+              key={chosen.id}
               zone={chosen}
               zones={zones}
               onChanged={again}

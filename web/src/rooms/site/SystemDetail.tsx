@@ -6,6 +6,7 @@ import { Link } from "wouter";
 
 import { sites, twins } from "../../api/client";
 import { Ask } from "../../frame/Ask";
+import { Held } from "../../frame/Held";
 import { Trouble } from "../../frame/Room";
 import type { MemberResult, System } from "../../gen/pollux/v1/site_pb";
 import { Outcome } from "../../gen/pollux/v1/twin_pb";
@@ -103,7 +104,17 @@ export function SystemDetail({ system, onChanged, onDeleted }: Props) {
           )}
         </Tabs.Panel>
         <Tabs.Panel value="settings">
-          <SystemForm system={system} onSaved={onChanged} />
+          <Held record={system} revision={system.revision}>
+            {(held, release) => (
+              <SystemForm
+                system={held}
+                onSaved={() => {
+                  release();
+                  return onChanged();
+                }}
+              />
+            )}
+          </Held>
         </Tabs.Panel>
       </Tabs>
       <Ask opened={asking} onClose={() => setAsking(false)} title="Delete system" verb="Delete system" run={() => sites.deleteSystem({ id })} onDone={onDeleted}>

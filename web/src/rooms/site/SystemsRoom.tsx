@@ -70,7 +70,7 @@ export function SystemsRoom({ id }: { id?: string }) {
           )}
           {chosen ? (
             <SystemDetail
-              key={`${chosen.id} ${chosen.revision}`}
+              key={chosen.id}
               system={chosen}
               onChanged={again}
               onDeleted={async () => {

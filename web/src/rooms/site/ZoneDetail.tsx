@@ -5,6 +5,7 @@ import { Link } from "wouter";
 
 import { sites, twins } from "../../api/client";
 import { Ask } from "../../frame/Ask";
+import { Held } from "../../frame/Held";
 import { Trouble } from "../../frame/Room";
 import type { Zone } from "../../gen/pollux/v1/site_pb";
 import { full, split, twinPath } from "../../model/id";
@@ -41,7 +42,18 @@ export function ZoneDetail({ zone, zones, onChanged, onAdd, onDeleted }: Props) 
           </Button>
         </span>
       </div>
-      <ZoneForm zone={zone} zones={zones} onSaved={onChanged} />
+      <Held record={zone} revision={zone.revision}>
+        {(held, release) => (
+          <ZoneForm
+            zone={held}
+            zones={zones}
+            onSaved={() => {
+              release();
+              return onChanged();
+            }}
+          />
+        )}
+      </Held>
       {(below.length > 0 || here.length > 0) && (
         <p className="pad">
           {below.length > 0 && <span className="muted">{count(below.length)} zones directly in it. </span>}

@@ -7,7 +7,7 @@ import { Trouble } from "../../frame/Room";
 import type { Topic } from "../../gen/pollux/v1/topic_pb";
 
 /** A topic's title and what it keeps; beyond, it loses its oldest messages. */
-export function Limits({ topic }: { topic: Topic }) {
+export function Limits({ topic, release }: { topic: Topic; release: () => void }) {
   const queries = useQueryClient();
   const [title, setTitle] = useState(topic.title);
   const [hours, setHours] = useState<number | string>(topic.maxAge ? Number(topic.maxAge.seconds) / 3600 : "");
@@ -25,7 +25,10 @@ export function Limits({ topic }: { topic: Topic }) {
           maxBytes: BigInt(Math.round(Number(mib || 0) * (1 << 20))),
         },
       }),
-    onSuccess: () => queries.invalidateQueries({ queryKey: ["topics"] }),
+    onSuccess: () => {
+      release();
+      return queries.invalidateQueries({ queryKey: ["topics"] });
+    },
   });
   const submit = (event: FormEvent) => {
     event.preventDefault();

@@ -10,6 +10,8 @@ import { Trouble } from "../../frame/Room";
 import type { Route } from "../../gen/pollux/v1/topic_pb";
 import { group, useDrivers, useModelRecords, useZones } from "../../model/catalog";
 import { full, split } from "../../model/id";
+import { labelsOf, listOf } from "../../model/labels";
+import { useLogics } from "../logic/useLogics";
 import { deadEnd, useTopics } from "./useTopics";
 
 /** Makes a route (null), or changes one. */
@@ -19,16 +21,18 @@ export function RouteEditor({ route, onClose }: { route: Route | null; onClose: 
   const { data: zones } = useZones();
   const { data: drivers } = useDrivers();
   const { data: models } = useModelRecords();
+  const { data: logics } = useLogics();
   const [id, setId] = useState(route?.id ?? "");
   const [to, setTo] = useState(route?.topics ?? []);
   const [twins, setTwins] = useState(route?.twins ?? []);
   const [zone, setZone] = useState(route?.zone ?? "");
   const [driver, setDriver] = useState(route?.driver ?? "");
   const [model, setModel] = useState(route?.model ?? "");
-  const [labels, setLabels] = useState(Object.entries(route?.labels ?? {}).map(([k, v]) => `${k}=${v}`));
+  const [labels, setLabels] = useState(listOf(route?.labels ?? {}));
   const [properties, setProperties] = useState(route?.properties ?? []);
   const [events, setEvents] = useState(route?.events ?? []);
   const [when, setWhen] = useState(route?.when ?? "");
+  const [run, setRun] = useState(route?.run ?? "");
   const [terminate, setTerminate] = useState(route?.terminate ?? false);
   const [asking, setAsking] = useState(false);
   const project = split(full(id)).project;
@@ -37,8 +41,8 @@ export function RouteEditor({ route, onClose }: { route: Route | null; onClose: 
     mutationFn: () =>
       topics.putRoute({
         route: {
-          id: full(id), topics: to, twins, zone, driver, model, properties, events, when, terminate,
-          labels: Object.fromEntries(labels.map((l) => [l.slice(0, l.indexOf("=")), l.slice(l.indexOf("=") + 1)])),
+          id: full(id), topics: to, twins, zone, driver, model, properties, events, when, run, terminate,
+          labels: labelsOf(labels),
           revision: route?.revision ?? 0n,
         },
       }),
@@ -66,6 +70,7 @@ export function RouteEditor({ route, onClose }: { route: Route | null; onClose: 
           <Autocomplete label="In zone" description="and what is within it" data={(zones ?? []).map((z) => z.id).filter((z) => split(z).project === project)} value={zone} onChange={setZone} />
           <Autocomplete label="Of driver" description="by its name" data={group(drivers ?? []).map((g) => g.name)} value={driver} onChange={setDriver} />
           <Autocomplete label="Of model" description="by its id or title" data={(models ?? []).map((m) => m.id)} value={model} onChange={setModel} />
+          <Autocomplete label="Through logic" description="it lets a message pass, replaces or stops it" data={(logics ?? []).map((l) => l.id).filter((l) => split(l).project === project)} value={run} onChange={setRun} />
           <TagsInput label="With labels" description="key=value, Enter" value={labels} onChange={(l) => setLabels(l.filter((x) => x.indexOf("=") > 0))} />
         </div>
         <Cel

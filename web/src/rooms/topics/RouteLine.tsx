@@ -31,7 +31,7 @@ export function RouteLine({ route: r, rate, chosen, onChoose }: Props) {
           Edit
         </Button>
       </div>
-      <div className="route-steps">
+      <div className="route-steps" data-run={r.run ? true : undefined}>
         <div className="step" data-kind="source">
           <small>twins</small>
           <span>{sources(r)}</span>
@@ -48,6 +48,15 @@ export function RouteLine({ route: r, rate, chosen, onChoose }: Props) {
           )}
         </div>
         <Arrow label="matched" n={c?.matched ?? 0n} rate={rate?.matched} />
+        {r.run && (
+          <>
+            <div className="step" data-kind="run">
+              <small>run</small>
+              <Link href={`/logic?logic=${encodeURIComponent(r.run)}`}>{split(r.run).name}</Link>
+            </div>
+            <Arrow />
+          </>
+        )}
         <div className="step" data-kind="target">
           <small>{r.topics.length === 1 ? "topic" : "topics"}</small>
           {r.topics.map((t) => (
@@ -80,10 +89,11 @@ export function RouteLine({ route: r, rate, chosen, onChoose }: Props) {
   );
 }
 
-function Arrow({ label, n, rate }: { label: string; n: bigint; rate: number | undefined }) {
+/** From a step to the next; with what went along it where that is counted. */
+function Arrow({ label, n = 0n, rate }: { label?: string; n?: bigint; rate?: number }) {
   return (
     <div className="arrow" data-live={rate ? true : undefined}>
-      <b aria-label={`${label} ${n}`}>{count(n)}</b>
+      {label && <b aria-label={`${label} ${n}`}>{count(n)}</b>}
       <svg viewBox="0 0 60 10" preserveAspectRatio="none" aria-hidden="true">
         <path d="M0 5h54" vectorEffect="non-scaling-stroke" />
         <path d="m50 1 5 4-5 4" vectorEffect="non-scaling-stroke" />

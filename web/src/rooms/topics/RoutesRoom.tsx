@@ -6,6 +6,7 @@ import { useState } from "react";
 
 import { topics } from "../../api/client";
 import { useWord } from "../../frame/address";
+import { Held } from "../../frame/Held";
 import { RoomHead } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import type { Route } from "../../gen/pollux/v1/topic_pb";
@@ -41,7 +42,12 @@ export function RoutesRoom() {
         <Button onClick={() => choose("new")}>New route</Button>
       </RoomHead>
       {silent > 0 && <p className="muted">{silent === 1 ? "One node does" : `${silent} nodes do`} not answer: the counts are of the others.</p>}
-      {editing !== undefined && <RouteEditor key={`${editing?.id ?? "new"} ${editing?.revision ?? 0}`} route={editing} onClose={() => choose("")} />}
+      {editing && (
+        <Held key={editing.id} record={editing} revision={editing.revision}>
+          {(route) => <RouteEditor route={route} onClose={() => choose("")} />}
+        </Held>
+      )}
+      {editing === null && <RouteEditor route={null} onClose={() => choose("")} />}
       {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
       {!isPending && list.length === 0 && editing === undefined && (
         <div className="empty">

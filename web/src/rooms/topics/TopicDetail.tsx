@@ -5,6 +5,7 @@ import { useLocation } from "wouter";
 
 import { topics } from "../../api/client";
 import { Ask } from "../../frame/Ask";
+import { Held } from "../../frame/Held";
 import { Trouble } from "../../frame/Room";
 import type { Topic } from "../../gen/pollux/v1/topic_pb";
 import { bytes, count, number } from "../../model/value";
@@ -78,7 +79,9 @@ export function TopicDetail({ topic, hasDead }: { topic: Topic; hasDead: boolean
           />
         </Tabs.Panel>
         <Tabs.Panel value="limits">
-          <Limits key={String(topic.revision)} topic={topic} />
+          <Held record={topic} revision={topic.revision}>
+            {(held, release) => <Limits topic={held} release={release} />}
+          </Held>
         </Tabs.Panel>
       </Tabs>
       <Ask

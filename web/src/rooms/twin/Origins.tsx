@@ -48,7 +48,7 @@ export function Origins({ twin, schema }: { twin: Twin; schema?: Schema }) {
 }
 
 function Values({ values, onOpen }: { values: SettingValue[]; onOpen: (scope: Scope) => void }) {
-  if (values.length === 0) return <p className="muted">Its driver has no settings.</p>;
+  if (values.length === 0) return <p className="muted">It has no settings.</p>;
   return (
     <table className="origins" aria-label="Settings and their origin">
       <tbody>

@@ -6,9 +6,12 @@ import { useState, type FormEvent } from "react";
 
 import { twins } from "../../api/client";
 import { explain, placeOf } from "../../api/errors";
+import { KindSelect } from "../../frame/KindSelect";
 import { AliasSchema, type Alias, type Twin } from "../../gen/pollux/v1/twin_pb";
 import { useDrivers, useZones } from "../../model/catalog";
-import { splitDriver } from "../../model/id";
+import { split, splitDriver } from "../../model/id";
+import type { Kind } from "../../model/kind";
+import { labelsOf, listOf } from "../../model/labels";
 import { parseManifest } from "../../model/thing";
 import { dateTime, millis } from "../../model/value";
 import { warn } from "../../model/warn";
@@ -16,21 +19,23 @@ import { check } from "../../schema/check";
 import { SchemaForm } from "../../schema/Form";
 import type { Problems, Schema } from "../../schema/types";
 import { withInherited } from "../../settings/scope";
+import { Computed, type Formula } from "./Computed";
 import { Origins, useSettings } from "./Origins";
 
-/** What a person configured: driver, address, settings, labels, zone, selector, aliases; and what others set for it. Saved against the revision that was read. */
-export function SettingsTab({ twin }: { twin: Twin }) {
+/** What a person configured: driver or model, address, settings, labels, zone, selector, aliases; and what others set for it. Saved against the revision that was read. */
+export function SettingsTab({ twin, release }: { twin: Twin; release: () => void }) {
   const { data: drivers } = useDrivers();
   const { data: zones } = useZones();
   const queries = useQueryClient();
   const [draft, setDraft] = useState(() => copy(twin));
   const [problems, setProblems] = useState<Problems>({});
-  const written = settingsSchema(drivers ?? [], draft.driver, twin.driverDigest);
+  const written = settingsSchema(drivers ?? [], draft.kind.driver, twin.driverDigest);
   const { data: values } = useSettings(twin);
   const schema = withInherited(written, values ?? []);
   const save = useMutation({
     mutationFn: () => twins.updateTwin({ twin: merged(twin, draft) }),
     onSuccess: async ({ warnings }) => {
+      release();
       if (warnings.length === 0) notifications.show({ message: "Saved" });
       warn("Saved", warnings);
       await Promise.all([queries.invalidateQueries({ queryKey: ["twin", twin.id] }), queries.invalidateQueries({ queryKey: ["settings"] })]);
@@ -44,20 +49,22 @@ export function SettingsTab({ twin }: { twin: Twin }) {
     setProblems(found);
     if (Object.keys(found).length === 0) save.mutate();
   };
-  const versions = (drivers ?? []).flatMap((d) => [d.name, `${d.name}@${d.version}`]);
 
   return (
     <div className="settings-grid">
       <form className="panel settings" onSubmit={submit} noValidate aria-label="Settings">
         <div className="columns">
-          <Autocomplete
-            label="Driver"
-            description="NAME follows the newest version, NAME@VERSION stays"
-            data={[...new Set(versions)]}
-            value={draft.driver}
-            onChange={(driver) => put({ driver })}
+          <KindSelect
+            project={split(twin.id).project}
+            only={twin.model ? "model" : "driver"}
+            versions
+            description={twin.model ? "it reads the messages that come for the twin" : "its newest version, or one that stays"}
+            value={draft.kind}
+            onChange={(kind) => put({ kind })}
           />
-          <TextInput label="Address" description="empty where the driver needs none" value={draft.uri} onChange={(e) => put({ uri: e.currentTarget.value })} />
+          {!twin.model && (
+            <TextInput label="Address" description="empty where the driver needs none" value={draft.uri} onChange={(e) => put({ uri: e.currentTarget.value })} />
+          )}
           <Autocomplete label="Zone" data={(zones ?? []).map((z) => z.id)} value={draft.zone} onChange={(zone) => put({ zone })} />
           <TextInput label="Via" description="the gateway twin that speaks for this one" value={draft.via} onChange={(e) => put({ via: e.currentTarget.value })} />
           <TextInput
@@ -91,6 +98,7 @@ export function SettingsTab({ twin }: { twin: Twin }) {
             />
           </section>
         )}
+        <Computed list={draft.computed} onChange={(computed) => put({ computed })} said={saidOf(save.error)} />
         {save.error && (
           <Alert color="red" variant="light" role="alert">
             {explain(save.error)}
@@ -100,7 +108,11 @@ export function SettingsTab({ twin }: { twin: Twin }) {
           <span className="muted">
             Revision {String(twin.revision)}, created {dateTime(millis(twin.createTime))}, changed {dateTime(millis(twin.updateTime))}
           </span>
-          <Button variant="default" onClick={() => setDraft(copy(twin))}>
+          <Button variant="default" onClick={() => {
+              setDraft(copy(twin));
+              release();
+            }}
+          >
             Undo
           </Button>
           <Button type="submit" loading={save.isPending}>
@@ -114,7 +126,7 @@ export function SettingsTab({ twin }: { twin: Twin }) {
 }
 
 interface Draft {
-  driver: string;
+  kind: Kind;
   uri: string;
   zone: string;
   via: string;
@@ -122,18 +134,20 @@ interface Draft {
   labels: string[];
   aliases: string[];
   settings: JsonValue;
+  computed: Formula[];
 }
 
 function copy(twin: Twin): Draft {
   return {
-    driver: twin.driver,
+    kind: { driver: twin.driver, model: twin.model },
     uri: twin.uri,
     zone: twin.zone,
     via: twin.via,
     selector: twin.selector,
-    labels: Object.entries(twin.labels).map(([k, v]) => `${k}=${v}`),
+    labels: listOf(twin.labels),
     aliases: twin.aliases.map((a) => `${a.network}/${a.key}/${a.value}`),
     settings: twin.settings ?? {},
+    computed: Object.entries(twin.derived).map(([name, expression]) => ({ name, expression })),
   };
 }
 
@@ -141,20 +155,27 @@ function merged(twin: Twin, draft: Draft) {
   return {
     ...twin,
     state: undefined,
-    driver: draft.driver.trim(),
+    ...draft.kind,
     uri: draft.uri.trim(),
     zone: draft.zone.trim(),
     via: draft.via.trim(),
     selector: draft.selector.trim(),
-    labels: Object.fromEntries(draft.labels.map((l) => [l.slice(0, l.indexOf("=")).trim(), l.slice(l.indexOf("=") + 1).trim()])),
+    labels: labelsOf(draft.labels),
     aliases: draft.aliases.map(alias),
     settings: draft.settings as JsonObject,
+    derived: Object.fromEntries(draft.computed.filter((f) => f.name).map((f) => [f.name, f.expression])),
   };
 }
 
 function alias(text: string): Alias {
   const [network = "", key = "", ...value] = text.split("/");
   return create(AliasSchema, { network, key, value: value.join("/") });
+}
+
+/** What the node said of a computed property, and of which. */
+function saidOf(error: unknown): { name: string; text: string } | undefined {
+  const place = error ? placeOf(error) : undefined;
+  return place?.startsWith("/derived/") ? { name: place.slice("/derived/".length), text: explain(error) } : undefined;
 }
 
 function settingsSchema(

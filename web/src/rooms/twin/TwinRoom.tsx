@@ -7,6 +7,7 @@ import { Link, useSearchParams } from "wouter";
 
 import { twins } from "../../api/client";
 import { explain } from "../../api/errors";
+import { Held } from "../../frame/Held";
 import type { Twin, TwinState } from "../../gen/pollux/v1/twin_pb";
 import { useLiveState } from "../../live/store";
 import { useModels } from "../../model/catalog";
@@ -99,7 +100,9 @@ function Loaded({ twin, watch }: { twin: Twin; watch: TwinWatch }) {
           <Wire id={twin.id} />
         </Tabs.Panel>
         <Tabs.Panel value="settings">
-          <SettingsTab key={String(twin.revision)} twin={twin} />
+          <Held record={twin} revision={twin.revision}>
+            {(held, release) => <SettingsTab twin={held} release={release} />}
+          </Held>
         </Tabs.Panel>
       </Tabs>
       <DeleteTwin twin={twin} opened={deleting} onClose={() => setDeleting(false)} />

@@ -1,4 +1,4 @@
-import { Alert, Autocomplete, Button, Modal, Select, TagsInput, TextInput } from "@mantine/core";
+import { Alert, Autocomplete, Button, Modal, TagsInput, TextInput } from "@mantine/core";
 import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
 import { useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
@@ -6,9 +6,12 @@ import { useLocation } from "wouter";
 
 import { twins } from "../../api/client";
 import { explain, placeOf } from "../../api/errors";
+import { KindSelect } from "../../frame/KindSelect";
 import type { Driver } from "../../gen/pollux/v1/driver_pb";
 import { group, useDrivers, useZones } from "../../model/catalog";
-import { full, twinPath } from "../../model/id";
+import { full, split, twinPath } from "../../model/id";
+import { valueOf, type Kind } from "../../model/kind";
+import { labelsOf } from "../../model/labels";
 import { parseManifest } from "../../model/thing";
 import { warn } from "../../model/warn";
 import { check } from "../../schema/check";
@@ -19,26 +22,27 @@ interface Props {
   opened: boolean;
   onClose: () => void;
   /** Chosen when the dialogue opens. */
-  driver?: string;
+  kind?: Kind;
 }
 
-export function CreateTwin({ opened, onClose, driver }: Props) {
+export function CreateTwin({ opened, onClose, kind }: Props) {
   return (
     <Modal opened={opened} onClose={onClose} title="Create twin" size="lg" closeButtonProps={{ "aria-label": "Close" }}>
-      <CreateForm onClose={onClose} preset={driver} />
+      <CreateForm onClose={onClose} preset={kind} />
     </Modal>
   );
 }
 
 const idPattern = /^([a-z0-9][a-z0-9._-]{0,127}\/)?[a-z0-9][a-z0-9._-]{0,127}$/;
 
-function CreateForm({ onClose, preset }: { onClose: () => void; preset?: string }) {
-  const { data: list, isPending } = useDrivers();
+function CreateForm({ onClose, preset }: { onClose: () => void; preset?: Kind }) {
+  const { data: list } = useDrivers();
   const { data: zones } = useZones();
   const [, go] = useLocation();
   const queries = useQueryClient();
-  const [id, setId] = useState("");
-  const [driver, setDriver] = useState(preset ?? "");
+  const home = preset?.model ? split(preset.model).project : "default";
+  const [id, setId] = useState(home === "default" ? "" : `${home}/`);
+  const [kind, setKind] = useState<Kind>(preset ?? { driver: "", model: "" });
   const [uri, setUri] = useState("");
   const [zone, setZone] = useState("");
   const [labels, setLabels] = useState<string[]>([]);
@@ -47,8 +51,7 @@ function CreateForm({ onClose, preset }: { onClose: () => void; preset?: string 
   const [trouble, setTrouble] = useState<string>();
   const [busy, setBusy] = useState(false);
 
-  const groups = group(list ?? []);
-  const chosen = find(list ?? [], driver, groups);
+  const chosen = kind.driver ? find(list ?? [], kind.driver) : undefined;
   const manifest = parseManifest(chosen?.manifestJson);
   const schema = manifest?.settings;
   const value = settings ?? (schema && initial(schema)) ?? {};
@@ -61,7 +64,7 @@ function CreateForm({ onClose, preset }: { onClose: () => void; preset?: string 
     event.preventDefault();
     const found: Problems = schema ? check(schema, value) : {};
     if (!idPattern.test(id)) found["#id"] = "a to z, digits, dot, dash, underscore; `project/name`, or a bare name";
-    if (!chosen) found["#driver"] = "is needed";
+    if (!chosen && !kind.model) found["#kind"] = "is needed";
     if (needsUri && !uri.trim()) found["#uri"] = "is needed";
     setProblems(found);
     setTrouble(undefined);
@@ -71,11 +74,11 @@ function CreateForm({ onClose, preset }: { onClose: () => void; preset?: string 
       const { twin, warnings } = await twins.createTwin({
         twin: {
           id: full(id),
-          driver,
+          ...kind,
           uri: wantsUri ? uri.trim() : "",
           settings: value as JsonObject,
           zone: zone && full(zone),
-          labels: Object.fromEntries(labels.map((l) => [l.slice(0, l.indexOf("=")), l.slice(l.indexOf("=") + 1)])),
+          labels: labelsOf(labels),
         },
       });
       await queries.invalidateQueries({ queryKey: ["twins"] });
@@ -84,8 +87,8 @@ function CreateForm({ onClose, preset }: { onClose: () => void; preset?: string 
       go(twinPath(twin?.id ?? full(id)));
     } catch (error) {
       setTrouble(explain(error));
-      const place = placeOf(error, ["id", "driver", "uri"]);
-      if (place !== undefined) setProblems({ [place]: explain(error) });
+      const place = placeOf(error, ["id", "driver", "model", "uri"]);
+      if (place !== undefined) setProblems({ [place === "#driver" || place === "#model" ? "#kind" : place]: explain(error) });
     } finally {
       setBusy(false);
     }
@@ -104,20 +107,14 @@ function CreateForm({ onClose, preset }: { onClose: () => void; preset?: string 
           error={problems["#id"]}
           onChange={(e) => setId(e.currentTarget.value.trim())}
         />
-        <Select
-          label="Driver"
-          withAsterisk
-          searchable
-          description={chosen ? `${chosen.title || chosen.name}, version ${chosen.version}` : "newest version, or one that stays"}
-          placeholder={isPending ? "Loading" : groups.length ? "Choose" : "No driver yet: add one in Drivers"}
-          value={driver || null}
-          error={problems["#driver"]}
-          data={groups.flatMap((g) => [
-            { value: g.name, label: `${g.name} (newest)` },
-            ...g.versions.map((v) => ({ value: `${v.name}@${v.version}`, label: `${v.name}@${v.version}` })),
-          ])}
-          onChange={(v) => {
-            setDriver(v ?? "");
+        <KindSelect
+          project={split(full(id)).project}
+          versions
+          description={chosen ? `${chosen.title || chosen.name}, version ${chosen.version}` : kind.model ? "it reads the messages that come for the twin" : "a driver speaks with the device, a model reads its messages"}
+          value={kind}
+          error={problems["#kind"]}
+          onChange={(next) => {
+            setKind(next);
             setSettings(undefined);
             setProblems({});
           }}
@@ -144,7 +141,7 @@ function CreateForm({ onClose, preset }: { onClose: () => void; preset?: string 
       {schema?.properties && Object.keys(schema.properties).length > 0 && (
         <section className="settings-box" aria-label="Settings">
           <h3>Settings</h3>
-          <SchemaForm key={driver} schema={schema} value={value} onChange={(v) => setSettings(v ?? {})} problems={problems} />
+          <SchemaForm key={valueOf(kind)} schema={schema} value={value} onChange={(v) => setSettings(v ?? {})} problems={problems} />
         </section>
       )}
       {trouble && (
@@ -164,7 +161,6 @@ function CreateForm({ onClose, preset }: { onClose: () => void; preset?: string 
   );
 }
 
-function find(list: Driver[], driver: string, groups: ReturnType<typeof group>): Driver | undefined {
-  if (!driver) return undefined;
-  return list.find((d) => `${d.name}@${d.version}` === driver) ?? groups.find((g) => g.name === driver)?.newest;
+function find(list: Driver[], driver: string): Driver | undefined {
+  return list.find((d) => `${d.name}@${d.version}` === driver) ?? group(list).find((g) => g.name === driver)?.newest;
 }

@@ -2,7 +2,8 @@ import { Select, TagsInput, TextInput } from "@mantine/core";
 import { useDebouncedCallback } from "@mantine/hooks";
 import { useState, type RefObject } from "react";
 
-import { group, useDrivers, useZones } from "../../model/catalog";
+import { useDrivers, useModelRecords, useZones } from "../../model/catalog";
+import { kindOf, kinds, valueOf } from "../../model/kind";
 import { SearchIcon } from "../../shell/icons";
 import type { Filter, Status } from "./filter";
 
@@ -23,6 +24,7 @@ interface Props {
 
 export function FilterBar({ filter, change, search }: Props) {
   const { data: drivers } = useDrivers();
+  const { data: models } = useModelRecords();
   const { data: zones } = useZones();
   const [text, setText] = useState(filter.text);
   const [seen, setSeen] = useState(filter.text);
@@ -54,13 +56,14 @@ export function FilterBar({ filter, change, search }: Props) {
         }}
       />
       <Select
-        aria-label="Filter by driver"
-        placeholder="Any driver"
+        aria-label="Filter by driver or model"
+        placeholder="Any driver or model"
         clearable
         searchable
-        data={group(drivers ?? []).map((d) => ({ value: d.name, label: d.name }))}
-        value={filter.driver || null}
-        onChange={(driver) => change({ driver: driver ?? "" })}
+        limit={200}
+        data={kinds(drivers ?? [], models ?? [])}
+        value={valueOf(filter) || null}
+        onChange={(value) => change(kindOf(value ?? ""))}
       />
       <Select
         aria-label="Filter by zone"

@@ -67,7 +67,7 @@ export function TwinTable({ list, states, more, loading, onMore, empty }: Props)
         <span role="columnheader">Twin</span>
         <span role="columnheader">Status</span>
         <span role="columnheader">State</span>
-        <span role="columnheader">Driver</span>
+        <span role="columnheader">Driver or model</span>
         <span role="columnheader">Zone</span>
         <span role="columnheader">Last seen</span>
       </div>

@@ -23,6 +23,7 @@ export function TwinsRoom() {
   const [states] = useState(() => new LiveStates());
   const { list, hasNextPage, fetchNextPage, isFetchingNextPage, isPending, error } = useTwins(filter, states);
   useChanges("twin", "twins status", 800);
+  useChanges("model", "models", 800);
   const [creating, setCreating] = useState(false);
   const search = useRef<HTMLInputElement>(null);
   useShortcuts({ "/": () => search.current?.focus(), c: () => setCreating(true) });
@@ -52,7 +53,7 @@ export function TwinsRoom() {
           isEmpty(filter) ? (
             <>
               <b>No twins yet.</b>
-              <span>A twin is one device with a driver and a state of its own. Add a driver, then create the first twin.</span>
+              <span>A twin is one device with a state of its own, and a driver that speaks with it or a model that reads its messages. Add one of these, then create the first twin.</span>
               <Button variant="default" onClick={() => setCreating(true)}>
                 Create twin
               </Button>
@@ -62,7 +63,7 @@ export function TwinsRoom() {
               <b>No twin matches.</b>
               <Button
                 variant="default"
-                onClick={() => change({ text: "", driver: "", zone: "", labels: [], status: "all" })}
+                onClick={() => change({ text: "", driver: "", model: "", zone: "", labels: [], status: "all" })}
               >
                 Clear the filter
               </Button>

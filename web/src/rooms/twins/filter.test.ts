@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { Connection } from "../../gen/pollux/v1/twin_pb";
 import { isEmpty, message, read, write, type Filter } from "./filter";
 
-const filter: Filter = { text: "hall", driver: "pjlink", zone: "default/floor-1", labels: ["a=b", "c=d=e"], status: "connected" };
+const filter: Filter = { text: "hall", driver: "pjlink", model: "", zone: "default/floor-1", labels: ["a=b", "c=d=e"], status: "connected" };
 
 test("a filter lives in the address", () => {
   expect(read(new URLSearchParams(write(filter).toString()))).toEqual(filter);

@@ -3,6 +3,7 @@ import { useCallback, useMemo } from "react";
 import { useSearchParams } from "wouter";
 
 import { Connection, TwinFilterSchema, type TwinFilter } from "../../gen/pollux/v1/twin_pb";
+import { labelsOf } from "../../model/labels";
 
 export type Status = "all" | "connected" | "disconnected" | "connecting" | "stopped" | "faulty";
 
@@ -10,6 +11,8 @@ export type Status = "all" | "connected" | "disconnected" | "connecting" | "stop
 export interface Filter {
   text: string;
   driver: string;
+  /** Id of a model, of twins without a driver. */
+  model: string;
   zone: string;
   /** `key=value` each. */
   labels: string[];
@@ -37,6 +40,7 @@ export function read(params: URLSearchParams): Filter {
   return {
     text: params.get("text") ?? "",
     driver: params.get("driver") ?? "",
+    model: params.get("model") ?? "",
     zone: params.get("zone") ?? "",
     labels: params.getAll("label"),
     status: (params.get("status") as Status | null) ?? "all",
@@ -47,6 +51,7 @@ export function write(filter: Filter): URLSearchParams {
   const params = new URLSearchParams();
   if (filter.text) params.set("text", filter.text);
   if (filter.driver) params.set("driver", filter.driver);
+  if (filter.model) params.set("model", filter.model);
   if (filter.zone) params.set("zone", filter.zone);
   for (const label of filter.labels) params.append("label", label);
   if (filter.status !== "all") params.set("status", filter.status);
@@ -59,16 +64,12 @@ export function isEmpty(filter: Filter): boolean {
 
 /** The filter as the API wants it. */
 export function message(filter: Filter): TwinFilter {
-  const labels: Record<string, string> = {};
-  for (const label of filter.labels) {
-    const at = label.indexOf("=");
-    if (at > 0) labels[label.slice(0, at).trim()] = label.slice(at + 1).trim();
-  }
   return create(TwinFilterSchema, {
     text: filter.text,
     driver: filter.driver,
+    model: filter.model,
     zone: filter.zone,
-    labels,
+    labels: labelsOf(filter.labels.filter((l) => l.indexOf("=") > 0)),
     connection: connections[filter.status] ?? Connection.UNSPECIFIED,
     faulty: filter.status === "faulty",
   });
