@@ -9,7 +9,7 @@ import type { Zone } from "../gen/pollux/v1/site_pb";
 import type { Twin } from "../gen/pollux/v1/twin_pb";
 import { splitDriver } from "./id";
 import { parseManifest, parseModel, readModel, type Model } from "./thing";
-import { compareVersions } from "./versions";
+import { group } from "./versions";
 
 /** More records than a list in a dialogue is for; beyond it the console shows the first ones. */
 const most = 5000;
@@ -76,25 +76,6 @@ export function useModelRecords(refetchInterval?: number) {
     staleTime: 15_000,
     refetchInterval,
   });
-}
-
-export interface DriverGroup {
-  name: string;
-  /** Newest first. */
-  versions: Driver[];
-  newest: Driver;
-}
-
-/** Drivers by name, versions newest first. */
-export function group(list: Driver[]): DriverGroup[] {
-  const byName = new Map<string, Driver[]>();
-  for (const driver of list) byName.set(driver.name, [...(byName.get(driver.name) ?? []), driver]);
-  return [...byName]
-    .sort(([a], [b]) => a.localeCompare(b))
-    .map(([name, versions]) => {
-      versions.sort((a, b) => compareVersions(b.version, a.version));
-      return { name, versions, newest: versions[0] as Driver };
-    });
 }
 
 /** Finds the model of a twin: its driver's, by digest, else by name and version; or the record's that it has in place of a driver. */

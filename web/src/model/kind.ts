@@ -1,7 +1,7 @@
 import type { Driver } from "../gen/pollux/v1/driver_pb";
 import type { Model } from "../gen/pollux/v1/model_pb";
-import { group } from "./catalog";
 import { split } from "./id";
+import { group } from "./versions";
 
 /** What a twin is of: one of the two has a name. */
 export interface Kind {

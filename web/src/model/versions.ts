@@ -1,3 +1,5 @@
+import type { Driver } from "../gen/pollux/v1/driver_pb";
+
 /** The order of semantic versions: numbers by value, a pre-release before its release. */
 export function compareVersions(a: string, b: string): number {
   const [coreA = "", preA] = a.split(/-(.*)/s);
@@ -18,4 +20,23 @@ function compareParts(a: string[], b: string[]): number {
     if (order !== 0) return order;
   }
   return 0;
+}
+
+export interface DriverGroup {
+  name: string;
+  /** Newest first. */
+  versions: Driver[];
+  newest: Driver;
+}
+
+/** Drivers by name, versions newest first. */
+export function group(list: Driver[]): DriverGroup[] {
+  const byName = new Map<string, Driver[]>();
+  for (const driver of list) byName.set(driver.name, [...(byName.get(driver.name) ?? []), driver]);
+  return [...byName]
+    .sort(([a], [b]) => a.localeCompare(b))
+    .map(([name, versions]) => {
+      versions.sort((a, b) => compareVersions(b.version, a.version));
+      return { name, versions, newest: versions[0] as Driver };
+    });
 }

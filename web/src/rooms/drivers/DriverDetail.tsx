@@ -6,7 +6,7 @@ import { Link } from "wouter";
 import { drivers, twins } from "../../api/client";
 import { explain } from "../../api/errors";
 import type { Driver } from "../../gen/pollux/v1/driver_pb";
-import type { DriverGroup } from "../../model/catalog";
+import type { DriverGroup } from "../../model/versions";
 import { twinPath } from "../../model/id";
 import { parseManifest } from "../../model/thing";
 import { StatusBadge } from "../../model/StatusBadge";

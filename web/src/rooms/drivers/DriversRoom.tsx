@@ -4,8 +4,9 @@ import { Button, Loader } from "@mantine/core";
 import { Link } from "wouter";
 
 import { explain } from "../../api/errors";
-import { group, useDrivers } from "../../model/catalog";
+import { useDrivers } from "../../model/catalog";
 import { count } from "../../model/value";
+import { group } from "../../model/versions";
 import { Catalog } from "./Catalog";
 import { DriverDetail } from "./DriverDetail";
 import { DropZone } from "./DropZone";

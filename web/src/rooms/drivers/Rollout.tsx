@@ -5,7 +5,7 @@ import { useState } from "react";
 import { drivers } from "../../api/client";
 import { explain } from "../../api/errors";
 import { RolloutPhase, type Rollout as Record, type RolloutTally } from "../../gen/pollux/v1/driver_pb";
-import type { DriverGroup } from "../../model/catalog";
+import type { DriverGroup } from "../../model/versions";
 import { count, dateTime, millis } from "../../model/value";
 
 const PHASES: { [phase in RolloutPhase]: string } = {

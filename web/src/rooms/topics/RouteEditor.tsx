@@ -8,9 +8,10 @@ import { Ask } from "../../frame/Ask";
 import { Cel } from "../../frame/Cel";
 import { Trouble } from "../../frame/Room";
 import type { Route } from "../../gen/pollux/v1/topic_pb";
-import { group, useDrivers, useModelRecords, useZones } from "../../model/catalog";
+import { useDrivers, useModelRecords, useZones } from "../../model/catalog";
 import { full, split } from "../../model/id";
 import { labelsOf, listOf } from "../../model/labels";
+import { group } from "../../model/versions";
 import { useLogics } from "../logic/useLogics";
 import { deadEnd, useTopics } from "./useTopics";
 
