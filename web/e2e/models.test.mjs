@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after, before } from "node:test";
 import { promisify } from "node:util";
 
-import { open, story } from "./browser.mjs";
+import { open, picture, story } from "./browser.mjs";
 import { binary, freePort, start, until } from "./node.mjs";
 
 let dir, node, browser, page, complaints, url, key;
@@ -132,6 +132,25 @@ test("a model in use stays, and goes when it is not", async () => {
   await until("the model is gone", async () => !(await cli("model", "list")).includes("room"));
 });
 
+test("a model that was written as text is a table, too", async () => {
+  const properties = {
+    temperature: { type: "number", unit: "Cel", readOnly: true, "pollux:path": "/env/temp", "pollux:unit": "[degF]", "pollux:deadband": 0.2, "pollux:stale": 900 },
+    humidity: { type: "number", unit: "%", readOnly: true, "pollux:path": "/env/hum", "pollux:deadband": 1 },
+    motion: { type: "boolean", readOnly: true, "pollux:path": "/env/pir" },
+    setpoint: { type: "number", unit: "Cel", minimum: 5, maximum: 30 },
+    scene: { type: "string", enum: ["day", "night"], "pollux:virtual": true },
+  };
+  await writeFile(join(dir, "sensor.json"), JSON.stringify({ "@context": "https://www.w3.org/2022/wot/td/v1.1", "@type": "tm:ThingModel", title: "Room sensor", properties }));
+  await cli("model", "create", "sensor", "--file", join(dir, "sensor.json"));
+  for (const name of ["lobby", "hall"]) await cli("twin", "create", name, "--model", "sensor");
+  await page.goto(`${url}/models/default/sensor`);
+  await page.getByRole("link", { name: "2 twins have it" }).waitFor();
+  assert.equal(await box("Path of temperature").inputValue(), "/env/temp");
+  assert.equal(await box("Stale of temperature").inputValue(), "900");
+  assert.equal(await page.getByRole("checkbox", { name: "scene is virtual" }).isChecked(), true);
+  await picture(page, "models");
+});
+
 test("more models than a page of the list has are all there; one that is not says so", async () => {
   const thing = '"@context": https://www.w3.org/2022/wot/td/v1.1, "@type": "tm:ThingModel"';
   const file = join(dir, "many.yaml");
@@ -139,7 +158,7 @@ test("more models than a page of the list has are all there; one that is not say
   await cli("apply", "-f", file);
   await page.goto(`${url}/models/default/m-2000`);
   await page.getByRole("heading", { name: "Model 2000" }).waitFor();
-  await page.getByText("1001 models").waitFor();
+  await page.getByText("1002 models").waitFor();
   await page.goto(`${url}/models/default/m-2001`);
   await page.getByText("There is no such model yet.").waitFor();
 });

@@ -123,7 +123,7 @@ function Properties({ thing, onChange }: { thing: Record<string, unknown>; onCha
   return (
     <>
       <Table.ScrollContainer minWidth={860}>
-        <Table verticalSpacing={4} aria-label="Properties">
+        <Table verticalSpacing={4} horizontalSpacing={6} aria-label="Properties">
           <Table.Thead>
             <Table.Tr>
               <Table.Th w="20%">Name</Table.Th>
