@@ -227,7 +227,7 @@ test("zones are made as a tree, and one with something in it stays", async () =>
   assert.match(await h.cli("zone", "list"), /cellar/);
   await picture(page, "site");
   await page.getByRole("tree", { name: "Zones" }).getByRole("button", { name: /^Great hall/ }).click();
-  await page.getByRole("list", { name: "Twins in it" }).getByText("No connection").waitFor();
+  await page.getByRole("list", { name: "Twins in it" }).getByText("Connectionless").waitFor();
 });
 
 test("a system is stopped as one", async () => {
@@ -256,7 +256,7 @@ test("a system is called as one, and says of each member how it went", async () 
   await h.cli("system", "put", "desk", "--member", "Greeter_1=greeter", "--member", "Sensor_1=sensor-1");
   await page.goto(`${h.url}/systems/default/desk`);
   const system = region("System default/desk");
-  await system.getByRole("row", { name: "Sensor_1" }).getByText("No connection").waitFor();
+  await system.getByRole("row", { name: "Sensor_1" }).getByText("Connectionless").waitFor();
   const form = system.getByRole("form", { name: "Call" });
   await form.getByLabel("Action").fill("greet");
   await form.getByLabel("Input").fill('"all"');
@@ -268,12 +268,12 @@ test("a system is called as one, and says of each member how it went", async () 
 test("a relation is made, and walked along", async () => {
   await page.getByRole("link", { name: "Relations" }).click();
   const form = page.getByRole("form", { name: "New relation" });
-  await form.getByRole("textbox", { name: "From" }).fill("sensor-1");
+  await form.getByRole("combobox", { name: "From" }).fill("sensor-1");
   await form.getByRole("combobox", { name: "Type" }).fill("heats");
-  await form.getByRole("textbox", { name: "To" }).fill("nothing");
+  await form.getByRole("combobox", { name: "To" }).fill("nothing");
   await form.getByRole("button", { name: "Relate" }).click();
   await form.getByRole("alert").getByText(/nothing/).waitFor();
-  await form.getByRole("textbox", { name: "To" }).fill("lobby");
+  await form.getByRole("combobox", { name: "To" }).fill("lobby");
   await form.getByRole("button", { name: "Relate" }).click();
   await page.getByRole("row", { name: "default/sensor-1/heats/lobby" }).waitFor();
   assert.match(await h.cli("relation", "list"), /heats/);

@@ -2,7 +2,7 @@ import { Connection, Quality, type TwinStatus } from "../gen/pollux/v1/twin_pb";
 
 const connections: Record<Connection, { key: string; word: string }> = {
   [Connection.UNSPECIFIED]: { key: "none", word: "Unknown" },
-  [Connection.NONE]: { key: "none", word: "No connection" },
+  [Connection.NONE]: { key: "none", word: "Connectionless" },
   [Connection.CONNECTING]: { key: "connecting", word: "Connecting" },
   [Connection.CONNECTED]: { key: "connected", word: "Connected" },
   [Connection.DISCONNECTED]: { key: "disconnected", word: "Disconnected" },

@@ -1,7 +1,7 @@
 import "./site.css";
 
 import type { JsonObject } from "@bufbuild/protobuf";
-import { ActionIcon, Autocomplete, Button, JsonInput, Loader, Modal, Table, TextInput, Tooltip, UnstyledButton } from "@mantine/core";
+import { ActionIcon, Autocomplete, Button, JsonInput, Loader, Modal, Table, TextInput, Tooltip } from "@mantine/core";
 import { keepPreviousData, useInfiniteQuery, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 import { Link } from "wouter";
@@ -12,6 +12,7 @@ import { Ask } from "../../frame/Ask";
 import { More } from "../../frame/More";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
+import { TwinInput } from "../../frame/TwinInput";
 import type { Relation } from "../../gen/pollux/v1/relation_pb";
 import { useChanges } from "../../live/changes";
 import { split, twinPath } from "../../model/id";
@@ -82,9 +83,9 @@ export function RelationsRoom() {
                       {r.title} {r.attributes && Object.keys(r.attributes).length > 0 && <code>{JSON.stringify(r.attributes)}</code>}
                     </Table.Td>
                     <Table.Td className="num nowrap">
-                      <UnstyledButton className="more" aria-label={`Edit ${r.id}`} onClick={() => setChanging(r)}>
+                      <Button variant="default" size="compact-xs" mr={4} aria-label={`Edit ${r.id}`} onClick={() => setChanging(r)}>
                         Edit
-                      </UnstyledButton>
+                      </Button>
                       <Tooltip label="Delete">
                         <ActionIcon variant="subtle" color="gray" aria-label={`Delete ${r.id}`} onClick={() => setGoing(r)}>
                           <TrashIcon />
@@ -193,9 +194,9 @@ function NewRelation({ types, onMade }: { types: string[]; onMade: () => unknown
       <h2>Relate two things</h2>
       <form className="stack pad" onSubmit={submit} aria-label="New relation">
         <div className="fields">
-          <TextInput label="From" description="a twin, zone:ID or system:ID" placeholder="pump" value={from} onChange={(e) => setFrom(e.currentTarget.value.trim())} />
+          <TwinInput label="From" visible description="a twin, zone:ID or system:ID" project="" value={from} onChange={(v) => setFrom(v.trim())} />
           <Autocomplete label="Type" description="what it is to the other" placeholder="feeds" data={types} value={type} onChange={setType} />
-          <TextInput label="To" description="a twin, zone:ID or system:ID" placeholder="boiler" value={to} onChange={(e) => setTo(e.currentTarget.value.trim())} />
+          <TwinInput label="To" visible description="a twin, zone:ID or system:ID" project="" value={to} onChange={(v) => setTo(v.trim())} />
           <TextInput label="Title" description="for people" value={title} onChange={(e) => setTitle(e.currentTarget.value)} />
         </div>
         <Trouble error={make.error} />
