@@ -419,6 +419,9 @@ func (t *topic) follow(r *request, m *actorv1.TopicTail) error {
 			return err
 		}
 		x.offset = at
+		if asked := m.Start.GetOffset(); asked > 0 && asked < at && m.After == 0 {
+			x.missed = at - asked
+		}
 	}
 	t.tails = append(t.tails, x)
 	return nil

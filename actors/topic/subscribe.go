@@ -60,13 +60,13 @@ func (h *Host) tail(ctx context.Context, req *pb.SubscribeRequest, send func(*pb
 			}
 		}
 		at = answer.Offset
-		out := &pb.SubscribeResponse{}
+		out := &pb.SubscribeResponse{Missed: answer.Missed}
 		for _, m := range answer.Messages {
 			if !req.UntilEnd || m.Offset < end {
 				out.Messages = append(out.Messages, &pb.Delivery{Message: m, Attempt: 1})
 			}
 		}
-		if len(out.Messages) > 0 {
+		if len(out.Messages) > 0 || out.Missed > 0 {
 			if err := send(out); err != nil {
 				return err
 			}

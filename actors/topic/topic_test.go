@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,6 +36,7 @@ type inbox struct {
 	cancel context.CancelFunc
 	ended  chan error
 	reader string
+	missed atomic.Uint64
 }
 
 func subscribe(t testing.TB, h *topic.Host, req *pb.SubscribeRequest) *inbox {
@@ -43,9 +45,10 @@ func subscribe(t testing.TB, h *topic.Host, req *pb.SubscribeRequest) *inbox {
 	x := &inbox{t: t, h: h, req: req, name: make(chan string, 1), got: make(chan *pb.Delivery, 10000), cancel: cancel, ended: make(chan error, 1)}
 	go func() {
 		x.ended <- h.Subscribe(ctx, req, func(m *pb.SubscribeResponse) error {
-			if m.Reader != "" || req.Channel == "" && len(m.Messages) == 0 {
+			if m.Reader != "" || req.Channel == "" && len(m.Messages) == 0 && m.Missed == 0 {
 				x.name <- m.Reader
 			}
+			x.missed.Add(m.Missed)
 			for _, d := range m.Messages {
 				x.got <- d
 			}
@@ -440,6 +443,16 @@ func TestLimits(t *testing.T) {
 	}
 	if c := channelOf(t, h, "default/t", "late"); c.Missed != 90 || c.Lag != 0 {
 		t.Errorf("channel %v", c)
+	}
+	// A reader without a channel that asks for what is gone is told so, once.
+	tail := subscribe(t, h, &pb.SubscribeRequest{Topic: "default/t", Start: &pb.TopicPosition{At: &pb.TopicPosition_Offset{Offset: 41}}})
+	if d := tail.next(); string(d.Message.Payload) != "90" {
+		t.Errorf("the oldest is %s", d.Message.Payload)
+	}
+	publish(t, h, "default/t", message("k", "100"))
+	until(t, "it has what came", func() bool { return string(tail.next().Message.Payload) == "100" })
+	if got := tail.missed.Load(); got != 50 {
+		t.Errorf("it missed %d, want 50", got)
 	}
 	r.create(&pb.Topic{Id: "default/old", MaxAge: durationpb.New(time.Second)})
 	publish(t, h, "default/old", message("k", "x"))

@@ -59,7 +59,8 @@ func topicTail(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "tail TOPIC", Short: "Print messages as they come",
 		Long: `Prints each message, from now on or from where a flag says, until it is stopped (Ctrl-C). With --channel it is one of the
-channel's readers: it gets its share, and acknowledges what it printed. The channel is made where there is none.`,
+channel's readers: it gets its share, and acknowledges what it printed. The channel is made where there is none.
+Without one, a line says how many messages the topic's limits removed before they could be printed (with -o json {"missed": "N"}).`,
 		Example: "  pollux topic tail orders\n  pollux topic tail orders --since 1h -o json\n  pollux topic tail orders --oldest --no-follow\n" +
 			"  pollux topic tail orders --channel billing",
 		Args: exactly("TOPIC"),
@@ -97,6 +98,13 @@ func (a *app) tail(ctx context.Context, n *node, r *pb.SubscribeRequest, ack boo
 		m := stream.Msg()
 		if m.Reader != "" {
 			reader = m.Reader
+		}
+		if m.Missed > 0 {
+			if err := a.line(&pb.SubscribeResponse{Missed: m.Missed}, func() {
+				a.printf("%d older messages are gone: the topic's limits removed them before they were read here\n", m.Missed)
+			}); err != nil {
+				return err
+			}
 		}
 		var offsets []uint64
 		for _, d := range m.Messages {

@@ -2187,8 +2187,10 @@ func (x *SubscribeRequest) GetUntilEnd() bool {
 type SubscribeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the first response: by which the reader is named in Ack.
-	Reader        string      `protobuf:"bytes,1,opt,name=reader,proto3" json:"reader,omitempty"`
-	Messages      []*Delivery `protobuf:"bytes,2,rep,name=messages,proto3" json:"messages,omitempty"`
+	Reader   string      `protobuf:"bytes,1,opt,name=reader,proto3" json:"reader,omitempty"`
+	Messages []*Delivery `protobuf:"bytes,2,rep,name=messages,proto3" json:"messages,omitempty"`
+	// Of a reader without a channel: messages before these that the topic's limits removed before it could have them. A channel counts its own.
+	Missed        uint64 `protobuf:"varint,3,opt,name=missed,proto3" json:"missed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2235,6 +2237,13 @@ func (x *SubscribeResponse) GetMessages() []*Delivery {
 		return x.Messages
 	}
 	return nil
+}
+
+func (x *SubscribeResponse) GetMissed() uint64 {
+	if x != nil {
+		return x.Missed
+	}
+	return 0
 }
 
 type Delivery struct {
@@ -3117,10 +3126,11 @@ const file_pollux_v1_topic_proto_rawDesc = "" +
 	"\x05start\x18\x03 \x01(\v2\x18.pollux.v1.TopicPositionR\x05start\x126\n" +
 	"\bsettings\x18\x04 \x01(\v2\x1a.pollux.v1.ChannelSettingsR\bsettings\x12,\n" +
 	"\rmax_in_flight\x18\x05 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\vmaxInFlight\x12\x1b\n" +
-	"\tuntil_end\x18\x06 \x01(\bR\buntilEnd\"\\\n" +
+	"\tuntil_end\x18\x06 \x01(\bR\buntilEnd\"t\n" +
 	"\x11SubscribeResponse\x12\x16\n" +
 	"\x06reader\x18\x01 \x01(\tR\x06reader\x12/\n" +
-	"\bmessages\x18\x02 \x03(\v2\x13.pollux.v1.DeliveryR\bmessages\"W\n" +
+	"\bmessages\x18\x02 \x03(\v2\x13.pollux.v1.DeliveryR\bmessages\x12\x16\n" +
+	"\x06missed\x18\x03 \x01(\x04R\x06missed\"W\n" +
 	"\bDelivery\x121\n" +
 	"\amessage\x18\x01 \x01(\v2\x17.pollux.v1.TopicMessageR\amessage\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\"\xf7\x01\n" +
