@@ -40,6 +40,8 @@ type ClusterOptions struct {
 	Args []string
 	// Env is added to every node's environment.
 	Env []string
+	// Dirs are the data directories of the nodes by number, such as on small disks; of those beyond, and where it is empty: the test's own.
+	Dirs []string
 	// Binary of the nodes; empty: the program under test.
 	Binary string
 	// Ready bounds the wait for a node; 0 means 60 s.
@@ -114,6 +116,9 @@ func (c *Cluster) add(name string) *Node {
 	n := &Node{Name: name, Address: public, private: public, Dir: filepath.Join(c.dir, name), t: c.t,
 		http: newHTTPClient(), key: c.Key,
 		o: Options{Ready: c.o.Ready, Env: c.o.Env, Binary: c.o.Binary}}
+	if i <= len(c.o.Dirs) && c.o.Dirs[i-1] != "" {
+		n.Dir = c.o.Dirs[i-1]
+	}
 	if i <= len(c.o.ClockRates) {
 		n.o.ClockRate = c.o.ClockRates[i-1]
 	}
