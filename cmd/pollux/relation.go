@@ -54,12 +54,15 @@ type ofRelation struct {
 
 func (f *ofRelation) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.title, "title", "", "name for people")
-	cmd.Flags().StringArrayVar(&f.attributes, "attribute", nil, "what else is known of it, as `NAME=VALUE`; JSON, else text; many times")
+	cmd.Flags().StringArrayVar(&f.attributes, "attribute", nil, "what else is known of it, as `NAME=VALUE`; JSON, else text; many times, '' for nothing")
 }
 
 func (f *ofRelation) into(m *pb.Relation) error {
 	m.Title = f.title
 	for _, text := range f.attributes {
+		if text == "" {
+			continue
+		}
 		name, value, ok := strings.Cut(text, "=")
 		if !ok || name == "" {
 			return usagef("--attribute %q: want NAME=VALUE", text)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"strings"
@@ -63,26 +64,25 @@ func zonePut(a *app) *cobra.Command {
 					return err
 				}
 			}
-			put := func(z *pb.Zone) (*pb.Zone, error) {
-				res, err := n.site.PutZone(cmd.Context(), req(&pb.PutZoneRequest{Zone: z}))
+			z.Id = args[0]
+			put := func() (*pb.Zone, error) {
+				res, err := n.site.PutZone(cmd.Context(), req(&pb.PutZoneRequest{Zone: &z}))
 				if err != nil {
 					return nil, err
 				}
 				return res.Msg.Zone, nil
 			}
-			made, err := put(&pb.Zone{Id: args[0], Parent: z.Parent, Title: z.Title, Kind: z.Kind, Place: z.Place, Revision: z.Revision})
-			if z.Revision == 0 && connect.CodeOf(err) == connect.CodeAlreadyExists {
-				var old *pb.Zone
-				if old, err = n.zone(cmd.Context(), args[0]); err == nil {
-					keep(cmd, "parent", &z.Parent, old.Parent)
-					keep(cmd, "title", &z.Title, old.Title)
-					keep(cmd, "kind", &z.Kind, old.Kind)
-					if place == "" {
-						z.Place = old.Place
-					}
-					made, err = put(&pb.Zone{Id: args[0], Parent: z.Parent, Title: z.Title, Kind: z.Kind, Place: z.Place, Revision: old.Revision})
+			made, err := putPart(&z.Revision, put, func() (uint64, error) {
+				old, err := n.zone(cmd.Context(), args[0])
+				if err != nil {
+					return 0, err
 				}
-			}
+				keep(cmd, "parent", &z.Parent, old.Parent)
+				keep(cmd, "title", &z.Title, old.Title)
+				keep(cmd, "kind", &z.Kind, old.Kind)
+				keep(cmd, "place", &z.Place, old.Place)
+				return old.Revision, nil
+			})
 			if err != nil {
 				return err
 			}
@@ -91,7 +91,7 @@ func zonePut(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&z.Parent, "parent", "", "zone that it is part of")
 	cmd.Flags().StringVar(&z.Title, "title", "", "name for people")
-	cmd.Flags().StringVar(&place, "place", "", "where it is, for sunrise and sunset: `LATITUDE,LONGITUDE`")
+	cmd.Flags().StringVar(&place, "place", "", "where it is, for sunrise and sunset: `LATITUDE,LONGITUDE`; '' for where its parent is")
 	cmd.Flags().StringVar(&z.Kind, "kind", "", "region, building, level, room, or a word of your own")
 	cmd.Flags().Uint64Var(&z.Revision, "revision", 0, "only if it is still at this revision")
 	return cmd
@@ -151,6 +151,9 @@ func systemPut(a *app) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s := &pb.System{Id: args[0], Title: title, Zone: zone, Revision: revision}
 			for _, m := range members {
+				if m == "" {
+					continue
+				}
 				name, twin, ok := strings.Cut(m, "=")
 				if !ok || name == "" || twin == "" {
 					return usagef("--member %q: want NAME=TWIN", m)
@@ -168,17 +171,16 @@ func systemPut(a *app) *cobra.Command {
 				}
 				return res.Msg.System, nil
 			}
-			made, err := put()
-			if revision == 0 && connect.CodeOf(err) == connect.CodeAlreadyExists {
-				var old *pb.System
-				if old, err = n.system(cmd.Context(), args[0]); err == nil {
-					keep(cmd, "title", &s.Title, old.Title)
-					keep(cmd, "zone", &s.Zone, old.Zone)
-					keep(cmd, "member", &s.Members, old.Members)
-					s.Revision = old.Revision
-					made, err = put()
+			made, err := putPart(&s.Revision, put, func() (uint64, error) {
+				old, err := n.system(cmd.Context(), args[0])
+				if err != nil {
+					return 0, err
 				}
-			}
+				keep(cmd, "title", &s.Title, old.Title)
+				keep(cmd, "zone", &s.Zone, old.Zone)
+				keep(cmd, "member", &s.Members, old.Members)
+				return old.Revision, nil
+			})
 			if err != nil {
 				return err
 			}
@@ -187,7 +189,7 @@ func systemPut(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&title, "title", "", "name for people")
 	cmd.Flags().StringVar(&zone, "zone", "", "zone that it is in")
-	cmd.Flags().StringArrayVar(&members, "member", nil, "twin as `NAME=TWIN`, in order; many times")
+	cmd.Flags().StringArrayVar(&members, "member", nil, "twin as `NAME=TWIN`, in order; many times, '' for none")
 	cmd.Flags().Uint64Var(&revision, "revision", 0, "only if it is still at this revision")
 	return cmd
 }
@@ -220,6 +222,22 @@ func systemList(a *app) *cobra.Command {
 
 const putHelp = `Creates what is not there yet. Of what is there, it changes what the flags name and leaves the rest. If somebody else
 changes it at the same time, nothing is changed and the command fails.`
+
+// putPart makes a record by put, or changes the one that is there: old keeps of it what the command line does not name, and gives its revision. Where a
+// revision is asked for it is there.
+func putPart[T any](revision *uint64, put func() (T, error), old func() (uint64, error)) (made T, err error) {
+	if *revision == 0 {
+		if made, err = put(); connect.CodeOf(err) != connect.CodeAlreadyExists {
+			return made, err
+		}
+	}
+	now, err := old()
+	if err != nil {
+		return made, err
+	}
+	*revision = cmp.Or(*revision, now)
+	return put()
+}
 
 // keep takes the former value of what the command line does not name.
 func keep[T any](cmd *cobra.Command, flag string, to *T, old T) {

@@ -27,6 +27,9 @@ func zoneGet(a *app) *cobra.Command {
 				row(w, "Title", dash(z.Title))
 				row(w, "Kind", dash(z.Kind))
 				row(w, "Parent", dash(bare(z.Parent)))
+				if z.Place != nil {
+					row(w, "Place", fmt.Sprintf("%v,%v", z.Place.Latitude, z.Place.Longitude))
+				}
 				row(w, "Revision", fmt.Sprint(z.Revision))
 			})
 		},
