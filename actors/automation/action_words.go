@@ -9,8 +9,8 @@ import (
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
-// describe says an action in a few words. A run knows its actions by them.
-func describe(a *pb.Action) string {
+// Describe says an action in a few words. A run knows its actions by them.
+func Describe(a *pb.Action) string {
 	switch x := a.Do.(type) {
 	case *pb.Action_Call:
 		return "call " + x.Call.Action + targetText(x.Call.To)

@@ -49,7 +49,7 @@ func (u *unit) fire(t *turn, run *pb.Run) error {
 	}
 	leaves := flatten(u.logic.actions(run))
 	for i := range leaves {
-		leaves[i].step = &pb.Step{Action: describe(leaves[i].action)}
+		leaves[i].step = &pb.Step{Action: Describe(leaves[i].action)}
 		run.Steps = append(run.Steps, leaves[i].step)
 	}
 	if len(run.Steps) == 0 {
@@ -210,7 +210,7 @@ func (r *runner) sameActions() bool {
 		return false
 	}
 	for i, l := range r.leaves {
-		if describe(l.action) != r.run.Steps[i].Action {
+		if Describe(l.action) != r.run.Steps[i].Action {
 			return false
 		}
 	}

@@ -76,7 +76,7 @@ func (h *Host) wouldDo(a *pb.Action, sc *scope) string {
 	case *pb.Action_Notify:
 		more = strings.TrimRight(": "+h.programs.text(x.Notify.Subject, sc)+" "+h.programs.text(x.Notify.Body, sc), ": ")
 	}
-	text := describe(a) + more
+	text := Describe(a) + more
 	if a.If != "" {
 		if yes, err := h.programs.holds(a.If, sc); err != nil {
 			text += " (if: " + err.Error() + ")"

@@ -201,7 +201,7 @@ func parseConfig(in io.Reader, name, project string) ([]*planLine, error) {
 }
 
 // beside is what `get -o yaml` prints beside a record: what is so printed can be applied.
-var beside = map[string][]string{"rule": {"state"}, "schedule": {"state", "next", "runs"}}
+var beside = map[string][]string{"rule": {"state"}, "schedule": {"state", "next", "runs"}, "topic": {"channels"}}
 
 func parseRecord(n *yaml.Node, name, project string) (*planLine, error) {
 	at := func(line int) string { return fmt.Sprintf("%s:%d", name, line) }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -108,13 +107,10 @@ func (f *detectorFlags) into(cmd *cobra.Command, m *pb.Detector) error {
 		"threshold": func() { m.Threshold = f.m.Threshold }, "readings": func() { m.Readings = f.m.Readings }, "tolerance": func() { m.Tolerance = f.m.Tolerance },
 		"time-zone": func() { m.TimeZone = f.m.TimeZone }, "prefix": func() { m.Output = f.m.Output },
 		"logic":  func() { m.Logic, m.Kind = f.m.Logic, pb.DetectorKind_DETECTOR_KIND_MODULE },
-		"window": func() { m.Window = nil }} {
+		"window": func() { m.Window = spanOf(f.window) }} {
 		if set(name) {
 			do()
 		}
-	}
-	if f.window > 0 {
-		m.Window = durationpb.New(f.window)
 	}
 	if set("kind") {
 		m.Kind = 0

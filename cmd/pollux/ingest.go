@@ -157,8 +157,9 @@ func ingestUnknown(a *app) *cobra.Command {
   refuse     they are refused
   provision  a twin is made by the first rule that matches, and gets the message; others go to the inbox
 
-A rule is words: network=, key= and value= are patterns of the alias, in which * is any text; driver= or model=, zone= and
-name= are the twin's, where a name may hold {network}, {key} and {value}. Rules given replace those there were.`,
+A rule is words: network=, key= and value= are patterns of the alias, in which * is any text; driver= or model=, zone=,
+name= and labels.NAME= are the twin's, where a name may hold {network}, {key} and {value}. Rules given replace those there were; --rule none
+takes them away.`,
 		Example: `  pollux ingest unknown
   pollux ingest unknown refuse --project hotel
   pollux ingest unknown provision --rule "network=lora key=eui model=sensor zone=aula name=sensor-{value}"`,
@@ -171,12 +172,14 @@ name= are the twin's, where a name may hold {network}, {key} and {value}. Rules 
 			if err != nil {
 				return err
 			}
-			if len(args) > 0 {
-				choice, ok := unknownChoices[args[0]]
-				if !ok {
-					return usagef("%q: want inbox, refuse or provision", args[0])
+			if len(args) > 0 || len(rules) > 0 {
+				if len(args) > 0 {
+					choice, ok := unknownChoices[args[0]]
+					if !ok {
+						return usagef("%q: want inbox, refuse or provision", args[0])
+					}
+					s.UnknownSenders = choice
 				}
-				s.UnknownSenders = choice
 				if len(rules) > 0 {
 					if s.Rules, err = parseRules(rules); err != nil {
 						return err
@@ -192,7 +195,7 @@ name= are the twin's, where a name may hold {network}, {key} and {value}. Rules 
 		},
 	}
 	cmd.Flags().StringVar(&project, "project", "default", "of this project")
-	cmd.Flags().StringArrayVar(&rules, "rule", nil, "a rule of provision, as `WORDS`; many times, the first that matches counts")
+	cmd.Flags().StringArrayVar(&rules, "rule", nil, "a rule of provision, as `WORDS`; many times, the first that matches counts; none: no rules")
 	return cmd
 }
 
@@ -206,14 +209,24 @@ func (n *node) projectSettings(ctx context.Context, project string) (*pb.Project
 
 func parseRules(texts []string) ([]*pb.ProvisionRule, error) {
 	var rules []*pb.ProvisionRule
+	if len(texts) == 1 && texts[0] == "none" {
+		return nil, nil
+	}
 	for _, text := range texts {
 		r := &pb.ProvisionRule{}
 		fields := map[string]*string{"network": &r.Network, "key": &r.Key, "value": &r.Value, "driver": &r.Driver, "model": &r.Model,
 			"zone": &r.Zone, "name": &r.Name}
 		for _, word := range strings.Fields(text) {
 			name, value, ok := strings.Cut(word, "=")
+			if label, is := strings.CutPrefix(name, "labels."); ok && is && label != "" {
+				if r.Labels == nil {
+					r.Labels = map[string]string{}
+				}
+				r.Labels[label] = value
+				continue
+			}
 			if !ok || fields[name] == nil {
-				return nil, usagef("--rule %q: %q is none of network=, key=, value=, driver=, model=, zone=, name=", text, word)
+				return nil, usagef("--rule %q: %q is none of network=, key=, value=, driver=, model=, zone=, name=, labels.NAME=", text, word)
 			}
 			*fields[name] = value
 		}
@@ -228,16 +241,20 @@ func unknownTable(w io.Writer, s *pb.ProjectSettings) {
 			row(w, "project "+s.Project+": unknown senders: "+name)
 		}
 	}
-	if len(s.Rules) == 0 {
+	provisionTable(w, s.Rules)
+}
+
+func provisionTable(w io.Writer, rules []*pb.ProvisionRule) {
+	if len(rules) == 0 {
 		return
 	}
-	row(w, "NETWORK", "KEY", "VALUE", "DRIVER", "MODEL", "ZONE", "NAME")
-	for _, r := range s.Rules {
+	row(w, "NETWORK", "KEY", "VALUE", "DRIVER", "MODEL", "ZONE", "NAME", "LABELS")
+	for _, r := range rules {
 		name := r.Name
 		if name == "" {
 			name = "{value}"
 		}
-		row(w, pattern(r.Network), pattern(r.Key), pattern(r.Value), dash(r.Driver), dash(r.Model), dash(bare(r.Zone)), name)
+		row(w, pattern(r.Network), pattern(r.Key), pattern(r.Value), dash(r.Driver), dash(r.Model), dash(bare(r.Zone)), name, dash(labelText(r.Labels)))
 	}
 }
 

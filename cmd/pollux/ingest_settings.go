@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,7 +105,7 @@ func ingestPubSub(a *app) *cobra.Command {
 	p := &pb.PubSubPush{}
 	cmd := &cobra.Command{
 		Use: "pubsub", Short: "Show or choose who may push from Google Pub/Sub by Google's own token", Args: exactly(),
-		Long: `Shows which push subscriptions a project lets in by the OIDC token that Google sends, after changing it where flags say so.
+		Long: `Shows which push subscriptions a project lets in by the OIDC token that Google sends, after changing what flags name; --sender replaces all of them.
 The token has to be for the audience, signed by the issuer, and of one of the senders: the service account of the subscription.
 Whoever pushes may also show a key of ours, as the token of the URL: that needs nothing here.`,
 		Example: "  pollux ingest pubsub --audience https://twins.example/v1/ingest/default/pubsub --sender push@plant.iam.gserviceaccount.com\n" +
@@ -118,13 +119,19 @@ Whoever pushes may also show a key of ours, as the token of the URL: that needs 
 				switch {
 				case off:
 					s.PubsubPush = nil
-				case p.Audience != "" && len(p.Senders) > 0:
-					s.PubsubPush = p
-				case p.Audience != "" || len(p.Senders) > 0 || p.KeysUrl != "" || p.Issuer != "":
-					return false, usagef("--audience and --sender go together: an audience alone would let in anybody's service account")
-				default:
+					return true, nil
+				case !slices.ContainsFunc([]string{"audience", "sender", "keys", "issuer"}, cmd.Flags().Changed):
 					return false, nil
 				}
+				old := s.PubsubPush
+				keep(cmd, "audience", &p.Audience, old.GetAudience())
+				keep(cmd, "sender", &p.Senders, old.GetSenders())
+				keep(cmd, "keys", &p.KeysUrl, old.GetKeysUrl())
+				keep(cmd, "issuer", &p.Issuer, old.GetIssuer())
+				if p.Audience == "" || len(p.Senders) == 0 {
+					return false, usagef("--audience and --sender go together: an audience alone would let in anybody's service account")
+				}
+				s.PubsubPush = p
 				return true, nil
 			})
 			if err != nil {

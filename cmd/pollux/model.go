@@ -7,9 +7,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -182,6 +184,14 @@ func pairs(flag string, list []string) (map[string]string, error) {
 		out[k] = v
 	}
 	return out, nil
+}
+
+// spanOf is a time that a flag gives; of none, the usual one counts.
+func spanOf(d time.Duration) *durationpb.Duration {
+	if d == 0 {
+		return nil
+	}
+	return durationpb.New(d)
 }
 
 // names of a list's records.

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -32,7 +32,9 @@ Which kind (one of):
   --ntfy                topics of ntfy as --to; an access token as secret, where there is one
   --mqtt TOPIC          a message of the cluster's broker
   --logic ID            the run of a logic of your own; with --to where each gets a message of his own
-  --log                 a line in the node's log`,
+  --log                 a line in the node's log
+
+Attachments, and quiet hours of several times, come in a file: pollux apply -f, as "-o yaml" of get shows them.`,
 		Example: "  pollux notifier create mail --mail smtp.example.com --from house@example.com --to kim@example.com --user house --secret-file password.txt\n" +
 			"  pollux notifier test mail\n  pollux rule put too-hot --on room1.temperature --if 'value > 28' --notify mail\n  pollux notifier outbox mail",
 	}))
@@ -53,7 +55,8 @@ type notifierFlags struct {
 	from, user, security, caFile, url, secretFile, subject, body string
 	to, fields, headers                                          []string
 	quiet, zone                                                  string
-	limit, keep                                                  uint32
+	limit, keep, qos                                             uint32
+	retain                                                       bool
 	limitPer, retryMin, retryMax, giveUp                         time.Duration
 }
 
@@ -69,6 +72,8 @@ func (f *notifierFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.teams, "teams", false, "a Teams channel")
 	fl.BoolVar(&f.ntfy, "ntfy", false, "topics of ntfy")
 	fl.StringVar(&f.mqtt, "mqtt", "", "the MQTT `TOPIC`; may have ${EXPRESSION} in it")
+	fl.Uint32Var(&f.qos, "qos", 1, "of --mqtt: 0, 1 or 2")
+	fl.BoolVar(&f.retain, "retain", false, "of --mqtt: the broker keeps the last message for whoever subscribes later")
 	fl.StringVar(&f.logic, "logic", "", "the run of the logic `ID`, which brings it to whomever it knows")
 	fl.BoolVar(&f.keyed, "keyed", false, "of --logic: whom it tells knows a repetition by the message's key")
 	fl.BoolVar(&f.log, "log", false, "the log of its node")
@@ -78,7 +83,7 @@ func (f *notifierFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.security, "security", "", "of mail: `starttls`, tls or none")
 	fl.StringVar(&f.caFile, "ca-file", "", "of mail: `FILE` with certificates, PEM, that vouch for the server")
 	fl.StringArrayVar(&f.fields, "field", nil, "of --sms: `NAME=TEXT`; the text may have ${to}, ${body} and ${secret} in it; many times")
-	fl.StringArrayVar(&f.headers, "header", nil, "of --sms and webhooks: `NAME=TEXT`; many times")
+	fl.StringArrayVar(&f.headers, "header", nil, "of --sms and webhooks: `NAME=TEXT`; many times, '' for none")
 	fl.StringVar(&f.url, "url", "", "another `URL` of Twilio, Telegram or ntfy than the provider's own")
 	fl.StringVar(&f.secretFile, "secret-file", "", "`FILE` with the password, token, address or signing key; - is the input")
 	fl.StringVar(&f.subject, "subject", "", "template of the subject, as in '[${project}] ${subject}'")
@@ -163,8 +168,8 @@ func (f *notifierFlags) into(cmd *cobra.Command, m *pb.Notifier) (err error) {
 	for name, do := range map[string]func(){
 		"title": func() { m.Title = f.title }, "subject": func() { m.Subject = f.subject }, "body": func() { m.Body = f.body },
 		"zone": func() { m.Zone = f.zone }, "limit": func() { m.Limit = f.limit }, "keep": func() { m.Keep = f.keep },
-		"limit-per": func() { m.LimitPer = durationpb.New(f.limitPer) }, "retry-min": func() { m.RetryMin = durationpb.New(f.retryMin) },
-		"retry-max": func() { m.RetryMax = durationpb.New(f.retryMax) }, "give-up": func() { m.GiveUp = durationpb.New(f.giveUp) },
+		"limit-per": func() { m.LimitPer = spanOf(f.limitPer) }, "retry-min": func() { m.RetryMin = spanOf(f.retryMin) },
+		"retry-max": func() { m.RetryMax = spanOf(f.retryMax) }, "give-up": func() { m.GiveUp = spanOf(f.giveUp) },
 	} {
 		if set(name) {
 			do()
@@ -203,25 +208,33 @@ func (f *notifierFlags) intoKind(set func(string) bool, m *pb.Notifier) (err err
 		} else if x := k.Sms.GetForm(); x != nil {
 			use("user", func() { x.User = f.user })
 			use("field", func() { x.Fields, err = pairs("field", f.fields) })
-			use("header", func() { x.Headers, err = pairs("header", f.headers) })
+			use("header", func() { x.Headers, err = filled("header", f.headers) })
 		}
 	case *pb.Notifier_Logic:
 		use("to", func() { k.Logic.To = f.to })
 		use("keyed", func() { k.Logic.Keyed = f.keyed })
+	case *pb.Notifier_Mqtt:
+		use("qos", func() { k.Mqtt.Qos = f.qos })
+		use("retain", func() { k.Mqtt.Retain = f.retain })
 	case *pb.Notifier_Webhook:
 		use("to", func() { k.Webhook.To = f.to })
 		use("url", func() { k.Webhook.Url = f.url })
-		use("header", func() { k.Webhook.Headers, err = pairs("header", f.headers) })
+		use("header", func() { k.Webhook.Headers, err = filled("header", f.headers) })
 	}
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"to", "from", "user", "security", "ca-file", "field", "header", "url", "keyed"} {
+	for _, name := range []string{"to", "from", "user", "security", "ca-file", "field", "header", "url", "keyed", "qos", "retain"} {
 		if set(name) && !used[name] {
 			return usagef("--%s has no meaning for such a notifier", name)
 		}
 	}
 	return nil
+}
+
+// filled are pairs; an empty text is none.
+func filled(flag string, list []string) (map[string]string, error) {
+	return pairs(flag, slices.DeleteFunc(slices.Clone(list), func(text string) bool { return text == "" }))
 }
 
 func (f *notifierFlags) intoMail(use func(string, func()), m *pb.MailNotifier) (err error) {
@@ -310,7 +323,7 @@ func notifierUpdate(a *app) *cobra.Command {
 	var f notifierFlags
 	cmd := &cobra.Command{
 		Use: "update ID", Short: "Change a notifier", Args: exactly("ID"),
-		Long:    "Changes what the flags name and leaves the rest. What waits in the outbox is sent by the new configuration.",
+		Long:    "Changes what the flags name and leaves the rest; 0 is the usual one again, and --to, --field and --header replace all of theirs. What waits in the outbox is sent by the new configuration.",
 		Example: "  pollux notifier update mail --to kim@example.com,lee@example.com\n  pollux notifier update mail --quiet -",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return changeNotifier(a, cmd, args[0], "changed", func(m *pb.Notifier) error { return f.into(cmd, m) })

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -110,9 +112,7 @@ func describeNotifier(w io.Writer, m *pb.Notifier) {
 	row(w, "title", dash(m.Title))
 	row(w, "kind", kind)
 	row(w, "to", dash(to))
-	if k := m.GetMail(); k != nil {
-		row(w, "server", fmt.Sprintf("%s, from %s", k.Host, k.From))
-	}
+	showNotifierKind(w, m)
 	row(w, "secret", secret)
 	row(w, "status", notifierStatus(m))
 	row(w, "queued", s.GetQueued())
@@ -120,7 +120,7 @@ func describeNotifier(w io.Writer, m *pb.Notifier) {
 	row(w, "failed", s.GetFailed())
 	row(w, "dropped", s.GetDropped())
 	for _, q := range m.Quiet {
-		row(w, "quiet", strings.TrimSpace(q.From+"-"+q.To+" "+m.Zone))
+		row(w, "quiet", strings.TrimSpace(windowText(q)+" "+m.Zone))
 	}
 	if m.Limit > 0 {
 		per := "1m0s"
@@ -129,7 +129,71 @@ func describeNotifier(w io.Writer, m *pb.Notifier) {
 		}
 		row(w, "limit", fmt.Sprintf("%d in %s", m.Limit, per))
 	}
+	showNotifierTexts(w, m)
 	row(w, "node", dash(s.GetNode()))
+}
+
+// showNotifierKind prints what is set of the way that it is sent.
+func showNotifierKind(w io.Writer, m *pb.Notifier) {
+	set := func(name, text string) {
+		if text != "" {
+			row(w, name, printable(text))
+		}
+	}
+	headers := m.GetWebhook().GetHeaders()
+	switch k := m.Kind.(type) {
+	case *pb.Notifier_Mail:
+		server := k.Mail.Host
+		if k.Mail.Port != 0 {
+			server = fmt.Sprintf("%s:%d", server, k.Mail.Port)
+		}
+		row(w, "server", fmt.Sprintf("%s, from %s", server, k.Mail.From))
+		if k.Mail.Security != 0 {
+			row(w, "security", enumText(k.Mail.Security, "MAIL_SECURITY_"))
+		}
+		set("user", k.Mail.User)
+	case *pb.Notifier_Sms:
+		set("account", k.Sms.GetTwilio().GetAccount())
+		set("from", k.Sms.GetTwilio().GetFrom())
+		set("url", cmp.Or(k.Sms.GetTwilio().GetUrl(), k.Sms.GetForm().GetUrl()))
+		set("fields", labelText(k.Sms.GetForm().GetFields()))
+		set("user", k.Sms.GetForm().GetUser())
+		headers = k.Sms.GetForm().GetHeaders()
+	case *pb.Notifier_Webhook:
+		set("url", k.Webhook.Url)
+	case *pb.Notifier_Mqtt:
+		row(w, "qos", k.Mqtt.Qos)
+		if k.Mqtt.Retain {
+			row(w, "retain", "yes")
+		}
+	case *pb.Notifier_Logic:
+		set("tells", strings.Join(k.Logic.To, ", "))
+		if k.Logic.Keyed {
+			row(w, "keyed", "yes")
+		}
+	}
+	set("headers", labelText(headers))
+}
+
+// showNotifierTexts prints what is set of its texts and of its outbox.
+func showNotifierTexts(w io.Writer, m *pb.Notifier) {
+	for _, x := range [][2]string{{"subject", m.Subject}, {"body", m.Body},
+		{"attachments", strings.Join(names(m.Attachments, func(x *pb.Attachment) string { return x.Name }), ", ")}} {
+		if x[1] != "" {
+			row(w, x[0], printable(x[1]))
+		}
+	}
+	for _, x := range []struct {
+		name string
+		d    *durationpb.Duration
+	}{{"retry from", m.RetryMin}, {"retry up to", m.RetryMax}, {"give up after", m.GiveUp}} {
+		if x.d != nil {
+			row(w, x.name, x.d.AsDuration())
+		}
+	}
+	if m.Keep > 0 {
+		row(w, "keeps", m.Keep)
+	}
 }
 
 func notifierTest(a *app) *cobra.Command {

@@ -81,7 +81,7 @@ func describeProject(w io.Writer, p *pb.Project) {
 	age, history, ahead := takenTimes(p.Settings)
 	row(w, "takes messages", "of the last "+age+", of "+history+" for history only, "+ahead+" ahead")
 	if push := p.Settings.GetPubsubPush(); push != nil {
-		row(w, "Pub/Sub pushes", "of "+printable(strings.Join(push.Senders, ", ")))
+		row(w, "Pub/Sub pushes", "of "+printable(strings.Join(push.Senders, ", ")+", for "+push.Audience))
 	}
 	if rules := len(p.Settings.GetRules()); rules > 0 {
 		row(w, "inbox rules", rules)
@@ -92,6 +92,10 @@ func describeProject(w io.Writer, p *pb.Project) {
 		quotas = append(quotas, quotaNames[resource]+" "+quotaText(resource, limits[resource]))
 	}
 	row(w, "quotas", dash(strings.Join(quotas, ", ")))
+	if rules := p.Settings.GetRules(); len(rules) > 0 {
+		fmt.Fprintln(w)
+		provisionTable(w, rules)
+	}
 	if s := p.Settings; len(s.GetJournalRetention())+len(s.GetSampleRetention()) > 0 {
 		fmt.Fprintln(w)
 		rulesTable(w, s.JournalRetention, s.SampleRetention, 0, false)

@@ -23,7 +23,7 @@ func projectUpdate(a *app) *cobra.Command {
 		Use: "update NAME", Short: "Change a project's settings: unknown senders, times, retention, quotas", Args: exactly("NAME"),
 		Long: `Changes the settings that flags name; the others stay. Each group of them has a command of its own that explains it:
 
-  --unknown, --rule                        pollux ingest unknown --help
+  --unknown, --rule                        pollux ingest unknown --help   (replaces all rules; --rule none: no rules)
   --max-age, --max-history, --max-ahead    pollux ingest times --help     (0 is the usual one again)
   --keep                                   pollux retention set --help    (replaces all rules; --keep none: no rules)
   --quota                                  pollux retention quota --help  (0 takes a quota away)`,

@@ -161,9 +161,7 @@ func rulePut(a *app) *cobra.Command {
 				d  time.Duration
 				to **durationpb.Duration
 			}{{f.lasts, &m.For}, {f.settle, &m.Settle}, {f.once, &m.OncePer}, {f.repeat, &m.Repeat}} {
-				if x.d > 0 {
-					*x.to = durationpb.New(x.d)
-				}
+				*x.to = spanOf(x.d)
 			}
 			made, err := n.putRule(cmd.Context(), m)
 			if err != nil {
@@ -370,24 +368,6 @@ func ruleGet(a *app) *cobra.Command {
 			return a.show(res.Msg, func(w io.Writer) { showRule(w, res.Msg.Rule, res.Msg.State, time.Now()) })
 		},
 	}
-}
-
-func showRule(w io.Writer, m *pb.Rule, st *pb.RuleState, now time.Time) {
-	row(w, "rule", m.Id)
-	if m.Title != "" {
-		row(w, "title", printable(m.Title))
-	}
-	for _, t := range m.When {
-		row(w, "on", printable(triggerText(t)))
-	}
-	row(w, "if", dash(printable(m.If)))
-	if m.Until != "" {
-		row(w, "until", printable(m.Until))
-	}
-	if m.Paused {
-		row(w, "paused", "yes")
-	}
-	showRuleState(w, st, now)
 }
 
 func showRuleState(w io.Writer, st *pb.RuleState, now time.Time) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -39,6 +40,7 @@ type timingFlags struct {
 	every, offset, jitter                             time.Duration
 	daily, weekdays, dates, except                    []string
 	days                                              []int32
+	months                                            []uint
 	sunrise, sunset                                   bool
 }
 
@@ -49,6 +51,7 @@ func (f *timingFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVar(&f.daily, "daily", nil, "at these `TIMES` of the day, as in 07:00,18:30")
 	cmd.Flags().StringSliceVar(&f.weekdays, "weekdays", nil, "with --daily: only on these `DAYS`: mon to sun, 1:mon for the first Monday of a month, -1:fri for the last Friday")
 	cmd.Flags().Int32SliceVar(&f.days, "days", nil, "with --daily: only on these `DAYS` of the month; -1 is the last one")
+	cmd.Flags().UintSliceVar(&f.months, "months", nil, "with --daily: only in these `MONTHS`, 1 to 12")
 	cmd.Flags().StringSliceVar(&f.dates, "dates", nil, "with --daily: only on these `DATES`: 2026-12-24, or 12-24 for each year")
 	cmd.Flags().StringSliceVar(&f.except, "except", nil, "with --daily: not on these `DATES`, or from one to another: 12-24..01-01")
 	cmd.Flags().BoolVar(&f.sunrise, "sunrise", false, "at sunrise")
@@ -85,7 +88,14 @@ func (f *timingFlags) timing() (*pb.Timing, []*pb.Window, error) {
 	}
 	if len(f.daily) > 0 {
 		n++
-		t.When = &pb.Timing_Calendar{Calendar: &pb.Calendar{Times: f.daily, Weekdays: f.weekdays, Days: f.days, Dates: f.dates, Except: f.except}}
+		c := &pb.Calendar{Times: f.daily, Weekdays: f.weekdays, Days: f.days, Dates: f.dates, Except: f.except}
+		for _, m := range f.months {
+			if m < 1 || m > 12 {
+				return nil, nil, usagef("--months %d: want 1 to 12", m)
+			}
+			c.Months = append(c.Months, uint32(m))
+		}
+		t.When = &pb.Timing_Calendar{Calendar: c}
 	}
 	if f.sunrise || f.sunset {
 		n++
@@ -137,9 +147,7 @@ func schedulePut(a *app) *cobra.Command {
 			if len(m.Actions) == 0 {
 				return usagef("say what it does by --call, --set, --publish, --mqtt, --notify or --raise")
 			}
-			if when.jitter > 0 {
-				m.Jitter = durationpb.New(when.jitter)
-			}
+			m.Jitter = spanOf(when.jitter)
 			v, ok := pb.Missed_value["MISSED_"+strings.ToUpper(missed)]
 			if !ok {
 				return usagef("--missed %q: want skip, once or all", missed)
@@ -174,6 +182,9 @@ func timingText(t *pb.Timing) string {
 		}
 		if len(c.Days) > 0 {
 			text += fmt.Sprintf(" on days %v", c.Days)
+		}
+		if len(c.Months) > 0 {
+			text += fmt.Sprintf(" in months %v", c.Months)
 		}
 		if len(c.Dates) > 0 {
 			text += " on " + strings.Join(c.Dates, ", ")
@@ -262,6 +273,14 @@ func (a *app) showSchedule(w io.Writer, m *pb.GetScheduleResponse, now time.Time
 	}
 	row(w, "when", printable(timingText(s.Timing)))
 	row(w, "zone", dash(s.Timing.GetZone()))
+	showWindows(w, s.Windows, "")
+	if s.Jitter != nil {
+		row(w, "jitter", s.Jitter.AsDuration())
+	}
+	row(w, "if missed", enumText(cmp.Or(s.Missed, pb.Missed_MISSED_ONCE), "MISSED_"))
+	for _, x := range s.Actions {
+		row(w, "does", printable(actionText(x)))
+	}
 	if s.Paused {
 		row(w, "paused", "yes")
 	}

@@ -47,7 +47,7 @@ func (f *simulationFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.title, "title", "", "name for people")
 	cmd.Flags().StringVar(&f.model, "model", "", "make the twins that are missing, with this `MODEL`")
 	cmd.Flags().StringVar(&f.speed, "speed", "1", "`N` times as fast as the clock, or max: as fast as it is taken")
-	cmd.Flags().StringVar(&f.from, "from", "", "the scenario's begin, a `TIME` or how long ago (-24h): its values go to history and change no current state")
+	cmd.Flags().StringVar(&f.from, "from", "", "the scenario's begin, a `TIME` or how long ago (-24h): its values go to history and change no current state; '' for now")
 	cmd.Flags().StringVar(&f.csv, "csv", "", "`FILE` with the recorded values, in place of the one that the scenario names")
 	cmd.Flags().BoolVar(&f.paused, "paused", false, "do not begin yet")
 }
@@ -72,11 +72,13 @@ func (f *simulationFlags) into(cmd *cobra.Command, m *pb.Simulation, file string
 		m.Speed = &speed
 	}
 	if set("from") {
-		from, err := scenario.Ago(f.from, time.Now())
-		if err != nil {
-			return usagef("--from: %v", err)
+		if m.From = nil; f.from != "" {
+			from, err := scenario.Ago(f.from, time.Now())
+			if err != nil {
+				return usagef("--from: %v", err)
+			}
+			m.From = timestamppb.New(from)
 		}
-		m.From = timestamppb.New(from)
 	}
 	if file != "" {
 		text, err := os.ReadFile(file)
@@ -270,6 +272,9 @@ func describeSimulation(w io.Writer, m *pb.Simulation) {
 	row(w, "speed", speedText(m))
 	if m.From != nil {
 		row(w, "from", m.From.AsTime().Format(time.RFC3339))
+	}
+	if m.Model != "" {
+		row(w, "model", bare(m.Model))
 	}
 	row(w, "at", fmt.Sprintf("%s of %s, step %d", s.GetAt().AsDuration(), s.GetLength().AsDuration(), s.GetSteps()))
 	row(w, "twins", s.GetTwins())

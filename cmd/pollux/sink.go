@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -45,12 +44,14 @@ type sinkFlags struct {
 	title, topic, to, secretFile string
 	batch                        uint32
 	wait                         time.Duration
+	oldest                       bool
 }
 
 func (f *sinkFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.title, "title", "", "name for people")
 	cmd.Flags().StringVar(&f.topic, "topic", "", "`TOPIC` that it reads")
 	cmd.Flags().StringVar(&f.to, "to", "", "`URL` where the messages go")
+	cmd.Flags().BoolVar(&f.oldest, "oldest", false, "begin with the oldest message that the topic keeps")
 	cmd.Flags().StringVar(&f.secretFile, "secret-file", "", "`FILE` with the password, secret key or signing key; - is the input")
 	cmd.Flags().Uint32Var(&f.batch, "batch", 0, "send with so many messages (50,000 of files, 500 of others, where it is not given)")
 	cmd.Flags().DurationVar(&f.wait, "batch-wait", 0, "or when the first has waited so `LONG` (1m of files, 1s of others)")
@@ -67,11 +68,14 @@ func (f *sinkFlags) into(cmd *cobra.Command, m *pb.Sink) error {
 	if set("to") {
 		m.Url = f.to
 	}
+	if set("oldest") {
+		m.Oldest = f.oldest
+	}
 	if set("batch") {
 		m.BatchMessages = f.batch
 	}
 	if set("batch-wait") {
-		m.BatchWait = durationpb.New(f.wait)
+		m.BatchWait = spanOf(f.wait)
 	}
 	if !set("secret-file") {
 		return nil
@@ -100,7 +104,6 @@ func readSecret(cmd *cobra.Command, file string) (string, error) {
 
 func sinkCreate(a *app) *cobra.Command {
 	var f sinkFlags
-	var oldest bool
 	cmd := &cobra.Command{
 		Use: "create ID", Short: "Create a sink", Args: exactly("ID"),
 		Long: "Creates a sink. It begins with the next message of the topic, or with --oldest. See `pollux sink --help` for the URLs.",
@@ -108,7 +111,7 @@ func sinkCreate(a *app) *cobra.Command {
 			"  pollux sink create bus --topic changes --to kafka://kafka-1:9092,kafka-2:9092/twins\n" +
 			"  pollux sink create hook --topic alarms --to https://example.com/alarms --secret-file key.txt",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			m := &pb.Sink{Id: args[0], Oldest: oldest}
+			m := &pb.Sink{Id: args[0]}
 			if err := f.into(cmd, m); err != nil {
 				return err
 			}
@@ -124,7 +127,6 @@ func sinkCreate(a *app) *cobra.Command {
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().BoolVar(&oldest, "oldest", false, "begin with the oldest message that the topic keeps")
 	_ = cmd.MarkFlagRequired("topic")
 	_ = cmd.MarkFlagRequired("to")
 	return cmd
@@ -156,7 +158,7 @@ func sinkUpdate(a *app) *cobra.Command {
 	var f sinkFlags
 	cmd := &cobra.Command{
 		Use: "update ID", Short: "Change a sink", Args: exactly("ID"),
-		Long:    "Changes what the flags name and leaves the rest. The sink goes on where it stood.",
+		Long:    "Changes what the flags name and leaves the rest; 0 is the usual one again. The sink goes on where it stood, of another topic with its next message,\nor with --oldest.",
 		Example: "  pollux sink update hook --to https://example.com/v2/alarms",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return changeSink(a, cmd, args[0], "changed", func(m *pb.Sink) error { return f.into(cmd, m) })
@@ -257,6 +259,15 @@ func describeSink(w io.Writer, m *pb.Sink) {
 	row(w, "topic", m.Topic)
 	row(w, "to", m.Url)
 	row(w, "secret", secret)
+	if m.BatchMessages > 0 {
+		row(w, "batch", m.BatchMessages)
+	}
+	if m.BatchWait != nil {
+		row(w, "batch wait", m.BatchWait.AsDuration())
+	}
+	if m.Oldest {
+		row(w, "begins", "with the oldest message of its topic")
+	}
 	row(w, "status", sinkStatus(m))
 	row(w, "position", fmt.Sprintf("offset %d, %d behind", s.Position, s.Lag))
 	row(w, "delivered", fmt.Sprintf("%d in %d batches", s.Delivered, s.Batches))

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -55,7 +55,7 @@ func (f *topicFlags) into(cmd *cobra.Command, t *pb.Topic) error {
 		t.Title = f.title
 	}
 	if cmd.Flags().Changed("max-age") {
-		t.MaxAge = durationpb.New(f.age)
+		t.MaxAge = spanOf(f.age)
 	}
 	if cmd.Flags().Changed("max-messages") {
 		t.MaxMessages = f.messages
@@ -205,12 +205,40 @@ func topicGet(a *app) *cobra.Command {
 					break
 				}
 			}
-			if !a.table() {
-				return a.show(all, nil)
-			}
-			return a.show(res.Msg.Topic, func(w io.Writer) { describeTopic(w, res.Msg.Topic, all.Channels) })
+			return a.showTopic(res.Msg.Topic, all)
 		},
 	}
+}
+
+// showTopic prints a topic and, beside it, its channels.
+func (a *app) showTopic(t *pb.Topic, all *pb.ListChannelsResponse) error {
+	if a.table() {
+		return a.show(t, func(w io.Writer) { describeTopic(w, t, all.Channels) })
+	}
+	var both struct {
+		Topic    json.RawMessage   `json:"topic"`
+		Channels []json.RawMessage `json:"channels,omitempty"`
+	}
+	var err error
+	if both.Topic, err = jsonOf(t); err != nil {
+		return err
+	}
+	for _, c := range all.Channels {
+		text, err := jsonOf(c)
+		if err != nil {
+			return err
+		}
+		both.Channels = append(both.Channels, text)
+	}
+	text, err := json.MarshalIndent(both, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode: %w", err)
+	}
+	if a.output == "yaml" {
+		return a.yamlOf(text)
+	}
+	a.printf("%s\n", text)
+	return nil
 }
 
 func describeTopic(w io.Writer, t *pb.Topic, channels []*pb.Channel) {

@@ -245,9 +245,7 @@ when the reader says so at all (hand).`,
 				to   **durationpb.Duration
 				from time.Duration
 			}{{&set.AckTimeout, timeout}, {&set.BackoffMin, backoffMin}, {&set.BackoffMax, backoffMax}} {
-				if d.from > 0 {
-					*d.to = durationpb.New(d.from)
-				}
+				*d.to = spanOf(d.from)
 			}
 			n, err := a.dial()
 			if err != nil {

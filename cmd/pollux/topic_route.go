@@ -129,6 +129,9 @@ func listRoutes(w io.Writer, routes []*pb.Route) {
 	row(w, "ID", "OF", "WHAT", "WHEN", "TO", "SEEN", "MATCHED", "FAILED", "DEAD")
 	for _, r := range routes {
 		to := strings.Join(names(r.Topics, bare), " ")
+		if r.Run != "" {
+			to = strings.TrimSpace("through " + bare(r.Run) + " " + to)
+		}
 		if r.Terminate {
 			to += ", and no further"
 		}

@@ -28,7 +28,7 @@ func (f *twinFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.uri, "uri", "", "address of the device, such as tcp://10.0.0.7:4352")
 	fl.StringArrayVar(&f.settings, "setting", nil, "setting as `NAME=VALUE`; many times (see: pollux driver get)")
 	fl.StringArrayVar(&f.labels, "label", nil, "label as `NAME=VALUE`; many times")
-	fl.StringArrayVar(&f.alias, "alias", nil, "outside name as `NETWORK/KEY/VALUE`; many times")
+	fl.StringArrayVar(&f.alias, "alias", nil, "outside name as `NETWORK/KEY/VALUE`; many times, '' for none; they replace those there were")
 	fl.StringVar(&f.zone, "zone", "", "zone that the device is in")
 	fl.StringVar(&f.via, "via", "", "gateway twin that speaks for it")
 	fl.StringVar(&f.system, "system", "", "system that a logic is bound to")

@@ -81,9 +81,13 @@ func describeTwin(w io.Writer, t *pb.Twin, now time.Time) {
 	field("System", t.System)
 	field("Reads", readsList(t.Reads))
 	field("Labels", labelText(t.Labels))
+	field("Aliases", strings.Join(names(t.Aliases, func(x *pb.Alias) string { return x.Network + "/" + x.Key + "/" + x.Value }), " "))
 	field("May live on", t.Selector)
 	for _, k := range slices.Sorted(maps.Keys(t.GetSettings().GetFields())) {
 		field("Setting "+k, valueText(t.Settings.Fields[k]))
+	}
+	for _, k := range slices.Sorted(maps.Keys(t.Derived)) {
+		field("Computed "+k, t.Derived[k])
 	}
 	if s.GetQueued() > 0 {
 		field("Queued", fmt.Sprint(s.Queued))
