@@ -10,6 +10,7 @@ import (
 func TestPutAtARevision(t *testing.T) {
 	env := []string{"POLLUX_DATA=" + dataOfNode(t)}
 	says(t, env, "", 0, "apply", "--project", "held", "-f", bulkFile(t, "setup.yaml", heldSetup))
+	defer removeHeld(t, env)
 	for _, h := range []heldRecord{
 		{record: `zone: {id: seen, parent: hq, title: Great hall, kind: room, place: {latitude: 52.5, longitude: 13.4}}`,
 			get: []string{"zone", "get", "held/seen"}, change: []string{"zone", "put", "held/seen"}},

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/polluxhq/pollux/actors"
 	"github.com/polluxhq/pollux/drivers/drivertest"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -126,6 +127,34 @@ func (h *heldRecord) put(t *testing.T, env []string) proto.Message {
 	return m
 }
 
+// removeHeld leaves the node without the project, as the other tests find it.
+func removeHeld(t *testing.T, env []string) {
+	t.Helper()
+	r := cli(t.Context(), env, "export", "held", "-o", "json")
+	lines := strings.Split(strings.TrimSpace(r.out), "\n")
+	slices.Reverse(lines)
+	for _, line := range lines {
+		rec := &pb.ConfigRecord{}
+		if err := protojson.Unmarshal([]byte(line), rec); err != nil {
+			t.Fatalf("%v in %s", err, r.out)
+		}
+		kind, id := actors.NameRecord(rec, "held", func(string, string) {})
+		switch kind {
+		case "project", "channel":
+		case "route":
+			says(t, env, "", 0, "topic", "route", "rm", id)
+		case "simulation":
+			says(t, env, "", 0, "sim", "rm", id)
+		default:
+			says(t, env, "", 0, kind, "rm", id)
+		}
+	}
+	until(t, "the project to be gone", func() bool { // with settings it is there until it is removed, with records it cannot be
+		r := cli(t.Context(), env, "project", "rm", "held")
+		return r.code == 0 || strings.Contains(r.err, "not found")
+	})
+}
+
 // Whoever changes one thing of a record by the command line leaves all others as they were, can take it away again, and is shown it. Every
 // field that a record has is held to that, also one that is added tomorrow.
 func TestRecordsAreHeld(t *testing.T) {
@@ -144,6 +173,11 @@ func TestRecordsAreHeld(t *testing.T) {
 	says(t, env, "", 0, "driver", "push", echo)
 	says(t, env, "", 0, "apply", "--project", "held", "-f", bulkFile(t, "setup.yaml", heldSetup))
 	says(t, env, "", 0, "logic", "push", "../../actors/testdata/logic/filter.js", "--as", "held/filter")
+	defer func() {
+		removeHeld(t, env)
+		says(t, env, "", 0, "driver", "rm", "filter@1.0.0")
+		says(t, env, "", 0, "driver", "rm", "echo@1.0.0")
+	}()
 	tried := map[string]map[string]bool{}
 	for _, h := range heldRecords(dir) {
 		full := h.put(t, env)
@@ -236,6 +270,7 @@ func (h *heldRecord) try(t *testing.T, env []string, f protoreflect.FieldDescrip
 func TestChangesAtOnce(t *testing.T) {
 	env := []string{"POLLUX_DATA=" + dataOfNode(t)}
 	says(t, env, "", 0, "apply", "--project", "held", "-f", bulkFile(t, "setup.yaml", heldSetup))
+	defer removeHeld(t, env)
 	for _, h := range []heldRecord{
 		{record: `zone: {id: busy, parent: hq}`, get: []string{"zone", "get", "held/busy"}, change: []string{"zone", "put", "held/busy"}},
 		{record: `system: {id: busy, zone: hq}`, get: []string{"system", "get", "held/busy"}, change: []string{"system", "put", "held/busy"}},
