@@ -164,13 +164,18 @@ func (f *actionFlags) actions(read func(twin, property, text string) (*structpb.
 
 // parsePlace reads LATITUDE,LONGITUDE.
 func parsePlace(text string) (*pb.Place, error) {
+	place, ok := placeOf(text)
+	if !ok {
+		return nil, usagef("--place %q: want LATITUDE,LONGITUDE in degrees, as in 52.52,13.41", text)
+	}
+	return place, nil
+}
+
+func placeOf(text string) (*pb.Place, bool) {
 	a, b, ok := strings.Cut(text, ",")
 	lat, err1 := strconv.ParseFloat(strings.TrimSpace(a), 64)
 	lon, err2 := strconv.ParseFloat(strings.TrimSpace(b), 64)
-	if !ok || err1 != nil || err2 != nil {
-		return nil, usagef("--place %q: want LATITUDE,LONGITUDE in degrees, as in 52.52,13.41", text)
-	}
-	return &pb.Place{Latitude: lat, Longitude: lon}, nil
+	return &pb.Place{Latitude: lat, Longitude: lon}, ok && err1 == nil && err2 == nil
 }
 
 // stepText says what became of a step.

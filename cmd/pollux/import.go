@@ -48,9 +48,9 @@ func noTwin() *pb.ConfigRecord {
 }
 
 var importKinds = []listKind{
-	{"twins", "twin", `id, driver or model, uri, zone, via, selector, stopped, labels.NAME, settings.NAME, aliases (NETWORK:KEY:VALUE, several with
-";" between)`, "id,driver,uri,labels.floor,settings.password\nbeamer-1,pjlink,tcp://10.0.0.7:4352,2,secret", []string{"id"}, twinColumn, noTwin, namesIn, nil},
-	{"zones", "zone", "id, parent, kind, title", "id,parent,kind,title\nhq,,building,Headquarters\naula,hq,room,Great hall", []string{"id"}, zoneColumn,
+	{"twins", "twin", `id, driver or model, uri, zone, via, system, selector, stopped, labels.NAME, settings.NAME, derived.NAME (an expression),
+aliases (NETWORK:KEY:VALUE, several with ";" between), reads (of a logic: TOPIC=CHANNEL, several with ";" between)`, "id,driver,uri,labels.floor,settings.password\nbeamer-1,pjlink,tcp://10.0.0.7:4352,2,secret", []string{"id"}, twinColumn, noTwin, namesIn, nil},
+	{"zones", "zone", "id, parent, kind, title, place (LATITUDE,LONGITUDE, in quotes)", "id,parent,kind,title\nhq,,building,Headquarters\naula,hq,room,Great hall", []string{"id"}, zoneColumn,
 		func() *pb.ConfigRecord { return &pb.ConfigRecord{Record: &pb.ConfigRecord_Zone{Zone: &pb.Zone{}}} }, namesIn, nil},
 	{"systems", "system", `id, title, zone, members (NAME=TWIN, several with ";" between)`, "id,zone,members\nroom1,aula,Display_1=beamer-1;Lights_1=lamp1",
 		[]string{"id"}, systemColumn, func() *pb.ConfigRecord {
@@ -66,8 +66,8 @@ func importKind(a *app, k listKind) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   k.name + " FILE",
 		Short: "Make " + k.name + " of a list, CSV or YAML",
-		Long: "The first line of CSV names the columns: " + k.columns + ".\nA line becomes a record, new or in the place of the one with its id; each line for itself: those that are wrong are\n" +
-			"listed with their number and why, and the others are committed. For example:\n\n" + k.example + "\n\n" +
+		Long: "The first line of CSV names the columns: " + k.columns + ".\nA line becomes a record, new or in the place of the one with its id, of which nothing is left that has no column or an empty\n" +
+			"cell; each line for itself: those that are wrong are listed with their number and why, and the others are committed. For example:\n\n" + k.example + "\n\n" +
 			"A file .yaml is a list of such items, with the columns as fields:\n\n" + k.yaml(),
 		Example: "  pollux import " + k.name + " " + k.name + ".csv --dry-run\n  pollux import " + k.name + " - < " + k.name + ".csv",
 		Args:    exactly("FILE"),
@@ -294,6 +294,13 @@ func twinColumn(column, value string, rec *pb.ConfigRecord) error {
 		t.Settings.Fields[name] = cellValue(value)
 		return nil
 	}
+	if name, ok := strings.CutPrefix(column, "derived."); ok && name != "" {
+		if t.Derived == nil {
+			t.Derived = map[string]string{}
+		}
+		t.Derived[name] = value
+		return nil
+	}
 	switch column {
 	case "id":
 		t.Id = value
@@ -307,6 +314,8 @@ func twinColumn(column, value string, rec *pb.ConfigRecord) error {
 		t.Zone = value
 	case "via":
 		t.Via = value
+	case "system":
+		t.System = value
 	case "selector":
 		t.Selector = value
 	case "stopped":
@@ -317,6 +326,8 @@ func twinColumn(column, value string, rec *pb.ConfigRecord) error {
 		default:
 			return fmt.Errorf("%q: want true or false", value)
 		}
+	case "reads":
+		t.Reads = topicReadings(strings.FieldsFunc(value, func(r rune) bool { return r == ';' || r == ' ' }))
 	case "aliases":
 		for _, one := range strings.FieldsFunc(value, func(r rune) bool { return r == ';' }) {
 			p := strings.SplitN(strings.TrimSpace(one), ":", 3)
@@ -353,6 +364,12 @@ func zoneColumn(column, value string, rec *pb.ConfigRecord) error {
 		z.Kind = value
 	case "title":
 		z.Title = value
+	case "place":
+		place, ok := placeOf(value)
+		if !ok {
+			return fmt.Errorf("%q: want LATITUDE,LONGITUDE in degrees, as in 52.52,13.41", value)
+		}
+		z.Place = place
 	default:
 		return errColumn
 	}

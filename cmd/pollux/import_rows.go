@@ -72,7 +72,7 @@ func openCSV(in io.Reader, name string, k listKind) (listReader, error) {
 	}, nil
 }
 
-// openYAML reads a list whole; several documents are one list. An item's fields are the columns; labels and settings may be mappings, aliases and members lists.
+// openYAML reads a list whole; several documents are one list. An item's fields are the columns; labels, settings and derived may be mappings, aliases, members and reads lists.
 func openYAML(in io.Reader, name string, k listKind) (listReader, error) {
 	var items []*yaml.Node
 	for d, n := yaml.NewDecoder(in), 0; ; n++ {
@@ -111,7 +111,7 @@ func (x *listItem) fields(n *yaml.Node) error {
 	var first error
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, v := n.Content[i].Value, meant(n.Content[i+1])
-		if v.Kind == yaml.MappingNode && (name == "labels" || name == "settings") {
+		if v.Kind == yaml.MappingNode && (name == "labels" || name == "settings" || name == "derived") {
 			for j := 0; j+1 < len(v.Content); j += 2 {
 				text, err := yamlCell(name, v.Content[j+1])
 				x.columns, x.cells = append(x.columns, name+"."+v.Content[j].Value), append(x.cells, text)
@@ -157,7 +157,7 @@ func yamlCell(name string, v *yaml.Node) (string, error) {
 		return string(text), err
 	case v.Kind == yaml.ScalarNode:
 		return v.Value, nil
-	case v.Kind == yaml.SequenceNode && (name == "aliases" || name == "members"):
+	case v.Kind == yaml.SequenceNode && (name == "aliases" || name == "members" || name == "reads"):
 		var parts []string
 		for _, one := range v.Content {
 			if one.Kind != yaml.ScalarNode {
