@@ -282,6 +282,7 @@ func TestChangesAtOnce(t *testing.T) {
 		{record: `simulation: {id: busy, scenario: "twins: [m1]\nrecord: {csv: x.csv}\n", csv: "time,power\n0,1\n10,2\n", paused: true}`, get: []string{"sim", "get", "held/busy"}, change: []string{"sim", "update", "held/busy"}},
 		{record: `notifier: {id: busy, webhook: {url: "http://127.0.0.1:1/"}, paused: true}`, get: []string{"notifier", "get", "held/busy"}, change: []string{"notifier", "update", "held/busy"}},
 		{record: `detector: {id: busy, property: power, kind: DETECTOR_KIND_STUCK}`, get: []string{"detector", "get", "held/busy"}, change: []string{"detector", "update", "held/busy"}},
+		{record: `project: {unknownSenders: UNKNOWN_SENDERS_INBOX}`, get: []string{"project", "get", "held"}, change: []string{"project", "update", "held"}, within: "settings"},
 	} {
 		h.atOnce(t, env)
 	}
@@ -291,7 +292,7 @@ func TestChangesAtOnce(t *testing.T) {
 var busyWords = map[string][][]string{
 	"title": {{"--title", "x"}}, "zone": {{"--kind", "x"}, {"--place", "1,2"}}, "system": {{"--member", "A=held/m1"}, {"--zone", "held/aula"}}, "relation": {{"--attribute", "a=1"}},
 	"twin": {{"--label", "a=b"}, {"--zone", "held/aula"}, {"--alias", "busy/a/b"}, {"--stopped"}}, "topic": {{"--max-age", "5h"}, {"--max-messages", "5"}}, "sink": {{"--batch", "5"}, {"--batch-wait", "5s"}},
-	"source": {{"--from", "kafka://127.0.0.1:1/y"}}, "sim": {{"--speed", "5"}, {"--model", "meter"}}, "notifier": {{"--limit", "5"}, {"--header", "X-A=b"}, {"--keep", "5"}},
+	"project": {{"--max-age", "1d"}, {"--quota", "twins=5"}, {"--unknown", "refuse"}, {"--keep", "event=30d"}}, "source": {{"--from", "kafka://127.0.0.1:1/y"}}, "sim": {{"--speed", "5"}, {"--model", "meter"}}, "notifier": {{"--limit", "5"}, {"--header", "X-A=b"}, {"--keep", "5"}},
 	"detector": {{"--threshold", "5"}, {"--tolerance", "5"}, {"--twin", "m1"}},
 }
 
@@ -299,7 +300,7 @@ func (h *heldRecord) atOnce(t *testing.T, env []string) {
 	t.Helper()
 	like := h.put(t, env)
 	words := busyWords[h.change[0]]
-	if h.change[0] != "twin" {
+	if !slices.Contains([]string{"twin", "project"}, h.change[0]) {
 		words = append(slices.Clone(words), busyWords["title"]...)
 	}
 	done := make([]result, len(words))
