@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -127,6 +128,16 @@ func (h *heldRecord) put(t *testing.T, env []string) proto.Message {
 	return m
 }
 
+// heldAsCode has all that is there exported as YAML, and applies it where it is from.
+func heldAsCode(t *testing.T, env []string) {
+	t.Helper()
+	all := cli(t.Context(), env, "export", "held")
+	unchanged := fmt.Sprintf("dry run, nothing is committed: %d unchanged", strings.Count("\n"+all.out, "\n---\n"))
+	says(t, env, unchanged, 0, "apply", "--project", "held", "-f", bulkFile(t, "all.yaml", all.out), "--dry-run")
+	shown := cli(t.Context(), env, "topic", "get", "held/t", "-o", "yaml")
+	says(t, env, "dry run, nothing is committed: 1 unchanged", 0, "apply", "--project", "held", "-f", bulkFile(t, "topic.yaml", shown.out), "--dry-run")
+}
+
 // removeHeld leaves the node without the project, as the other tests find it.
 func removeHeld(t *testing.T, env []string) {
 	t.Helper()
@@ -179,6 +190,7 @@ func TestRecordsAreHeld(t *testing.T) {
 		says(t, env, "", 0, "driver", "rm", "echo@1.0.0")
 	}()
 	tried := map[string]map[string]bool{}
+	defer heldAsCode(t, env)
 	for _, h := range heldRecords(dir) {
 		full := h.put(t, env)
 		d := full.ProtoReflect().Descriptor()

@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
@@ -107,11 +109,11 @@ func (n *node) entry(ctx context.Context, text string) (*pb.InboxEntry, error) {
 }
 
 func inboxClaim(a *app) *cobra.Command {
-	t := &pb.Twin{}
+	t, f := &pb.Twin{}, &twinFlags{}
 	cmd := &cobra.Command{
 		Use: "claim ALIAS NAME", Short: "Make a twin of what is in the inbox", Args: exactly("ALIAS", "NAME"),
 		Long: `Makes a twin that has the alias, so that its messages go to it from now on. Driver, address and settings are those that the
-entry shows, unless flags say otherwise.`,
+entry shows, unless flags say otherwise; --setting changes one and leaves the others.`,
 		Example: "  pollux inbox claim lora/eui/70b3d5 sensor7 --model sensor --zone aula\n  pollux inbox claim knx/address/1.1.5 lamp5",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			n, err := a.dial()
@@ -123,6 +125,14 @@ entry shows, unless flags say otherwise.`,
 				return err
 			}
 			t.Id = args[1]
+			if len(f.settings) > 0 {
+				if err := asFound(t, e); err != nil {
+					return err
+				}
+				if err := f.applySettings(cmd.Context(), n, t); err != nil {
+					return err
+				}
+			}
 			res, err := n.site.ClaimInbox(cmd.Context(), req(&pb.ClaimInboxRequest{Id: e.Id, Twin: t}))
 			if err != nil {
 				return err
@@ -130,13 +140,29 @@ entry shows, unless flags say otherwise.`,
 			return a.show(res.Msg.Twin, func(w io.Writer) { row(w, "twin "+res.Msg.Twin.Id+" has the alias "+aliasText(e.Alias)) })
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&t.Driver, "driver", "", "driver of the twin, as `NAME[@VERSION]`")
-	f.StringVar(&t.Model, "model", "", "model of a twin without a driver")
-	f.StringVar(&t.Uri, "uri", "", "address of the device")
-	f.StringVar(&t.Zone, "zone", "", "zone that it is in")
-	f.StringToStringVar(&t.Labels, "label", nil, "label as `NAME=VALUE`; many times")
+	fl := cmd.Flags()
+	fl.StringVar(&t.Driver, "driver", "", "driver of the twin, as `NAME[@VERSION]`")
+	fl.StringVar(&t.Model, "model", "", "model of a twin without a driver")
+	fl.StringVar(&t.Uri, "uri", "", "address of the device")
+	fl.StringVar(&t.Zone, "zone", "", "zone that it is in")
+	fl.StringToStringVar(&t.Labels, "label", nil, "label as `NAME=VALUE`; many times")
+	fl.StringArrayVar(&f.settings, "setting", nil, "setting as `NAME=VALUE`, beside those of the entry; many times (see: pollux driver get)")
 	return cmd
+}
+
+// asFound gives a twin the settings of what was found, where it has its driver: as the node does where none are given.
+func asFound(t *pb.Twin, e *pb.InboxEntry) error {
+	if t.Driver == "" && t.Model == "" {
+		t.Driver = e.Driver
+	}
+	if e.Driver == "" || t.Driver != e.Driver || e.SettingsJson == "" {
+		return nil
+	}
+	t.Settings = &structpb.Struct{}
+	if err := protojson.Unmarshal([]byte(e.SettingsJson), t.Settings); err != nil {
+		return fmt.Errorf("settings of the entry: %w", err)
+	}
+	return nil
 }
 
 func inboxIgnore(a *app) *cobra.Command {

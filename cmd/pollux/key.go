@@ -54,6 +54,9 @@ func keyCreate(a *app) *cobra.Command {
 			case role == "":
 				return usagef("--role or --device is missing")
 			}
+			if expires < 0 {
+				return usagef("--expires %s: want how long it is valid, such as 720h; 0 is for ever", expires)
+			}
 			k := &pb.Key{Name: name, Role: role, Project: project, Device: device}
 			if expires > 0 {
 				k.ExpireTime = timestamppb.New(time.Now().Add(expires))
