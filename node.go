@@ -171,6 +171,11 @@ func (n *Node) openDir(context.Context) error {
 	return nil
 }
 
+// clientVanished is after how long without a sign a client over HTTP is taken to be gone: a notebook that was closed, a network that forgot
+// the connection. It is before the 30 s after which what a topic's reader holds comes again and counts as failed, where nobody failed: nobody
+// was there. Devices are given longer: many sleep, with their connection.
+const clientVanished = 25 * time.Second
+
 // listen takes the HTTP address before anything is opened, so that a busy port leaves no traces. Nobody is answered
 // before openDoor: who connects meanwhile waits.
 func (n *Node) listen(context.Context) error {
@@ -178,7 +183,9 @@ func (n *Node) listen(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("http = %q: %w", n.conf.HTTP, err)
 	}
-	n.http = sockets.NewDoor(l, "http", n.log, n.turnedAway.Inc)
+	door := sockets.NewDoor(l, "http", n.log, n.turnedAway.Inc)
+	door.Vanished = clientVanished
+	n.http = door
 	if n.conf.MQTT != mqttOff {
 		probe, err := net.Listen("tcp", n.conf.MQTT)
 		if err != nil {

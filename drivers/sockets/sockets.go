@@ -34,10 +34,6 @@ func Limits() (files, most int) {
 	return files, files - min(files/4, kept)
 }
 
-// vanished is after how long without an answer a client is taken to be gone: a notebook that was closed, a network that forgot the connection.
-// Before the half minute after which what a topic's reader holds comes again, and counts as failed: nobody failed, nobody was there.
-const vanished = 25 * time.Second
-
 // check says whether a socket may stay.
 func check(c syscall.RawConn, limits func() (files, most int)) error {
 	var number uintptr
@@ -53,21 +49,23 @@ func check(c syscall.RawConn, limits func() (files, most int)) error {
 // Control is the Control of a net.Dialer or net.ListenConfig: it fails with ErrTooMany.
 func Control(_, _ string, c syscall.RawConn) error { return check(c, Limits) }
 
-// Door takes connections as long as they leave enough files, and closes the others at once. One whose other side has vanished ends after 25 s (on Linux).
+// Door takes connections as long as they leave enough files, and closes the others at once.
 type Door struct {
 	net.Listener
+	// Vanished is after how long without an answer the other side is taken to be gone, without a word: then the connection ends (on Linux).
+	// 0: the system's own time, some minutes. Set it before the first Accept.
+	Vanished time.Duration
+
 	name   string
 	log    *slog.Logger
 	closed func()
 	limits func() (files, most int)
-	// vanished is the constant's, or a test's.
-	vanished time.Duration
-	said     atomic.Int64 // when, in nanoseconds since 1970
+	said   atomic.Int64 // when, in nanoseconds since 1970
 }
 
 // NewDoor makes a listener of TCP connections one that is a Door. closed is called for each connection that it closes.
 func NewDoor(l net.Listener, name string, log *slog.Logger, closed func()) *Door {
-	return &Door{Listener: l, name: name, log: log, limits: Limits, vanished: vanished, closed: closed}
+	return &Door{Listener: l, name: name, log: log, limits: Limits, closed: closed}
 }
 
 // Accept gives the next connection that may stay. Where the process has no file left at all it waits for one, as for a connection.
@@ -91,7 +89,9 @@ func (d *Door) Accept() (net.Conn, error) {
 			err = check(raw, d.limits)
 		}
 		if err == nil {
-			notice(raw, d.vanished)
+			if d.Vanished > 0 {
+				notice(raw, d.Vanished)
+			}
 			return conn, nil
 		}
 		d.turnedAway(err)

@@ -24,7 +24,7 @@ func TestVanished(t *testing.T) {
 			}
 			defer l.Close()
 			d := NewDoor(l, "test", slog.New(slog.DiscardHandler), func() {})
-			d.vanished = time.Second
+			d.Vanished = time.Second
 			client, err := net.Dial("tcp", l.Addr().String())
 			if err != nil {
 				t.Fatal(err)
