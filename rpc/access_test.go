@@ -198,6 +198,47 @@ func TestStreamsAreAuthorized(t *testing.T) {
 	}
 }
 
+// TestDeletedProjectsOfOthers: who watches projects with a key of one is not told that another goes whose name begins like its own.
+func TestDeletedProjectsOfOthers(t *testing.T) {
+	h, one := openHouse(t), fresh("north")
+	_, key := h.newKey(t, &pb.Key{Role: "viewer", Project: one})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	projects := rpcv1.NewProjectServiceClient(h.http(h.admin), h.url)
+	for _, name := range []string{one, one + "-attic"} {
+		if _, err := projects.CreateProject(ctx, req(&pb.CreateProjectRequest{Settings: &pb.ProjectSettings{Project: name}})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stream, err := rpcv1.NewWatchServiceClient(h.http(key), h.url).Watch(ctx, req(&pb.WatchRequest{Kind: "project"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	revision := uint64(0)
+	for synced := false; stream.Receive(); {
+		m := stream.Msg()
+		switch {
+		case m.Id != "" && m.Id != one:
+			t.Errorf("told of %v", m)
+		case m.Synced:
+			synced = true
+			if _, err := projects.DeleteProject(ctx, req(&pb.DeleteProjectRequest{Project: one + "-attic"})); err != nil {
+				t.Fatal(err)
+			}
+			settings := &pb.ProjectSettings{Project: one, Revision: revision, UnknownSenders: pb.UnknownSenders_UNKNOWN_SENDERS_REFUSE}
+			if _, err := h.ingests().PutProjectSettings(ctx, req(&pb.PutProjectSettingsRequest{Settings: settings})); err != nil {
+				t.Fatal(err)
+			}
+		case synced:
+			return
+		default:
+			revision = m.Revision
+		}
+	}
+	t.Fatal(stream.Err())
+}
+
 // TestProjectsAreApart: a key of one project sees nothing of another, in lists and watches that name none.
 func TestProjectsAreApart(t *testing.T) {
 	h := openHouse(t)

@@ -48,6 +48,8 @@ type watchedKind struct {
 	Kind
 	name   string
 	prefix string
+	// key is the only one that is told of, where it is not empty.
+	key string
 	// sees is nil where the prefix says it all.
 	sees func(proto.Message) bool
 }
@@ -69,11 +71,7 @@ func (s *Server) kindFor(p *Principal, name string) (*watchedKind, error) {
 	}
 	if _, scoped := scopedKinds[name]; scoped && p.Project != "" {
 		if k.prefix = p.Project + "/"; name == "project" { // its key is the project's name
-			k.prefix = p.Project
-			k.sees = func(m proto.Message) bool {
-				s, ok := m.(*pb.ProjectSettings)
-				return ok && s.Project == p.Project
-			}
+			k.prefix, k.key = p.Project, p.Project
 		}
 	}
 	return k, nil
@@ -127,6 +125,9 @@ func (s *Server) watch(ctx context.Context, p *Principal, r *pb.WatchRequest, se
 }
 
 func (k *watchedKind) send(c *storage.Change, send func(*pb.WatchResponse) error) error {
+	if k.key != "" && c.Key != k.key {
+		return nil
+	}
 	out := &pb.WatchResponse{Kind: k.name, Id: c.Key, Revision: c.Revision, Deleted: c.Deleted}
 	if c.Deleted {
 		// Who could not see the record learns no more than an id without a meaning.
