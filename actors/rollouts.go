@@ -285,11 +285,14 @@ func (e *Engine) next(rel *pb.Release, now, before *pb.RolloutTally) bool {
 	return true
 }
 
+// RolloutLast stands in a rollout's reason before the last trap or failure, with its twin.
+const RolloutLast = "; the last: "
+
 // worse says in what a version does worse than the one before it, or "".
 func worse(o *pb.Rollout, now, before *pb.RolloutTally) string {
 	l := o.Limits
 	tell := func(what string, n, of, wasN, wasOf uint64, unit string) string {
-		return fmt.Sprintf("%d %s in %d %s with %s, %d in %d with %s; the last: %s", n, what, of, unit, o.Version, wasN, wasOf, o.FromVersion, now.Last)
+		return fmt.Sprintf("%d %s in %d %s with %s, %d in %d with %s", n, what, of, unit, o.Version, wasN, wasOf, o.FromVersion) + RolloutLast + now.Last
 	}
 	rises := func(n, of, wasN, wasOf uint64, margin float64) bool {
 		return rate(n, of) > rate(wasN, wasOf)*l.GetFactor()+margin
