@@ -43,6 +43,9 @@ func (r *Registry) members(f *pb.TwinFilter) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.Project != "" && f.Project != ProjectOf(id) {
+		return nil, invalid("/filter/system", "%s is in another project than %s", id, f.Project)
+	}
 	s, err := get(r.store, tableSystems, id, &pb.System{})
 	if errors.Is(err, ErrNotFound) {
 		return nil, invalid("/filter/system", "there is no system %s", id)

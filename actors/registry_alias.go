@@ -88,7 +88,10 @@ func aliasPrefix(req *pb.ListAliasesRequest) (string, error) {
 
 // UpdateAlias takes an alias from its twin and gives it to another one, in one transaction: there is no moment in which it is nobody's.
 func (r *Registry) UpdateAlias(ctx context.Context, project string, m *pb.NamedAlias) (*pb.NamedAlias, error) {
-	from, to := "", within(project, m.Twin)
+	from, to := "", m.Twin
+	if err := completeID(project, "/named/twin", &to); err != nil {
+		return nil, fmt.Errorf("update alias %s: %w", aliasText(m.Alias), err)
+	}
 	_, err := r.change(ctx, func() (*storage.Txn, error) {
 		old, err := r.Alias(project, m.Alias)
 		if err != nil || old.Twin == to {
@@ -125,9 +128,6 @@ func (r *Registry) withAliases(ctx context.Context, project, twin string, change
 	if err != nil {
 		return nil, err
 	}
-	if ProjectOf(old.Id) != project {
-		return nil, invalid("/named/twin", "%s is in another project than %s", old.Id, project)
-	}
 	at, err := r.e.placeOf(old.Id)
 	if err != nil {
 		return nil, err
@@ -154,13 +154,13 @@ func (r *Registry) DeleteAlias(ctx context.Context, project string, a *pb.Alias)
 
 // changeAliases changes those of a twin, and tries again where somebody else changes the twin.
 func (r *Registry) changeAliases(ctx context.Context, project, twin string, change func([]*pb.Alias) []*pb.Alias) error {
+	if err := completeID(project, "/named/twin", &twin); err != nil {
+		return err
+	}
 	for try := 1; ; try++ {
-		t, err := r.GetTwin(within(project, twin))
+		t, err := r.GetTwin(twin)
 		if err != nil {
 			return err
-		}
-		if ProjectOf(t.Id) != project {
-			return invalid("/named/twin", "%s is in another project than %s", t.Id, project)
 		}
 		t.Aliases = change(t.Aliases)
 		if _, err := r.UpdateTwin(ctx, t); !errors.Is(err, ErrRevision) || try == attempts {

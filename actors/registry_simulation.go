@@ -68,7 +68,9 @@ func (r *Registry) wholeSimulation(m *pb.Simulation) (*pb.Simulation, error) {
 		return nil, invalid("/simulation/from", "%s is not in the past", m.From.AsTime())
 	}
 	if m.Model != "" {
-		m.Model = within(ProjectOf(m.Id), m.Model)
+		if err := completeID(ProjectOf(m.Id), "/simulation/model", &m.Model); err != nil {
+			return nil, err
+		}
 		if _, ok, err := r.store.Get(tableThings, m.Model); err != nil || !ok {
 			return nil, errors.Join(invalid("/simulation/model", "there is no model %s", m.Model), err)
 		}
