@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
+	"github.com/polluxhq/pollux/storage"
 )
 
 // Topics gives the MQTT filters of a twin's device, as the twin's settings make them: where it may publish (what the twin
@@ -50,6 +51,29 @@ func (r *Registry) Topics(id string) (publish, subscribe []string, err error) {
 		}
 	}
 	return distinct(publish), distinct(subscribe), nil
+}
+
+// othersTopic is the project, another one than this, that has an MQTT topic or filter: `PROJECT/…`, as keys of a project have it, and
+// `topics/PROJECT/…`, which is durable. Else "".
+func (r *Registry) othersTopic(project, topic string) string {
+	rest, durable := strings.CutPrefix(topic, "topics/")
+	owner, _, below := strings.Cut(rest, "/")
+	switch {
+	case owner == project, !durable && (!below || !isName(owner, 64, false) || !r.hasProject(owner)):
+		return ""
+	}
+	return owner
+}
+
+// ownTopics says that a twin is bound to another project's topics: it would hear that one's messages, and that one's twins would not.
+func (r *Registry) ownTopics(id string, ix map[storage.Table]map[string][]byte) error {
+	for key := range ix[tableTopics] {
+		filter, _, _ := strings.Cut(key, "\x00")
+		if other := r.othersTopic(ProjectOf(id), filter); other != "" {
+			return invalid("/settings", "the MQTT topic %q is one of project %s", filter, other)
+		}
+	}
+	return nil
 }
 
 // Warnings says what is allowed of a twin's configuration, and may not be meant: that another twin is bound to one of its

@@ -91,6 +91,9 @@ func (r *Registry) prepare(ctx context.Context, t, old *pb.Twin, at place) (*pre
 	if p.indexes, err = indexes(t, p.spec, full, at.slot); err != nil {
 		return nil, err
 	}
+	if err := r.ownTopics(t.Id, p.indexes); err != nil {
+		return nil, err
+	}
 	if p.spec.ownBroker(t.Uri) { // its topics may name settings of others
 		guards, err := r.e.layers.guards(t, p.spec.name)
 		if err != nil {

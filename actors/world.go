@@ -16,6 +16,7 @@ import (
 	"github.com/polluxhq/pollux/actors/derive"
 	"github.com/polluxhq/pollux/actors/expr"
 	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -379,10 +380,13 @@ func (w *world) Publish(ctx context.Context, req *pb.PublishRequest) error {
 }
 
 // MQTT implements automation.World.
-func (w *world) MQTT(topic string, payload []byte, qos byte, retain bool) error {
+func (w *world) MQTT(project, topic string, payload []byte, qos byte, retain bool) error {
 	p := w.e.publish.Load()
 	if p == nil {
 		return fmt.Errorf("publish %s: this node has no MQTT broker: %w", topic, cluster.ErrUnavailable)
+	}
+	if other := w.e.registry.othersTopic(project, topic); other != "" {
+		return fmt.Errorf("publish to %q: it is a topic of project %s: %w", topic, other, drivers.ErrDenied)
 	}
 	return (*p)(topic, payload, qos, retain)
 }
@@ -396,7 +400,7 @@ func (w *world) Verdict(err error) automation.Verdict {
 		refused := failed.Outcome == pb.Outcome_OUTCOME_REJECTED
 		return automation.Verdict{Unknown: failed.Outcome == pb.Outcome_OUTCOME_UNKNOWN, Refused: refused, Busy: refused && failed.Retryable,
 			Silent: failed.Outcome == pb.Outcome_OUTCOME_TIMED_OUT}
-	case errors.Is(err, ErrNotFound), errors.Is(err, ErrInvalid), errors.Is(err, ErrStopped), errors.Is(err, cluster.ErrCycle):
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrInvalid), errors.Is(err, ErrStopped), errors.Is(err, cluster.ErrCycle), errors.Is(err, drivers.ErrDenied):
 		return automation.Verdict{}
 	case errors.Is(err, cluster.ErrUnknown), errors.Is(err, context.DeadlineExceeded):
 		return automation.Verdict{Unknown: true} // its key, or its nature, lets it happen once

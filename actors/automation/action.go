@@ -101,7 +101,7 @@ func (r *runner) publish(ctx context.Context, x *pb.PublishAction, number int) o
 
 func (r *runner) mqtt(x *pb.MqttAction) outcome {
 	p := r.u.h.programs
-	return r.verdict(r.u.h.o.World.MQTT(p.text(x.Topic, r.scope), []byte(p.text(x.Payload, r.scope)), byte(x.Qos), x.Retain))
+	return r.verdict(r.u.h.o.World.MQTT(r.scope.project, p.text(x.Topic, r.scope), []byte(p.text(x.Payload, r.scope)), byte(x.Qos), x.Retain))
 }
 
 func (r *runner) raise(ctx context.Context, x *pb.RaiseAction, number int) outcome {

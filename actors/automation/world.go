@@ -48,7 +48,8 @@ type World interface {
 	Publish(ctx context.Context, req *pb.PublishRequest) error
 	// Notify commits a message into the outbox of its notifier; one of the same id is there once.
 	Notify(ctx context.Context, m *pb.Notification) error
-	MQTT(topic string, payload []byte, qos byte, retain bool) error
+	// MQTT publishes for a project; the topics of another one are denied.
+	MQTT(project, topic string, payload []byte, qos byte, retain bool) error
 	// RunLogic gives a message to the run of a logic, and says whether that stopped it. twin is the one that the message is about, or "".
 	RunLogic(ctx context.Context, project, logic, twin string, message state.Value, by string) (stop bool, err error)
 	// Verdict says what an error means.

@@ -39,8 +39,8 @@ type Options struct {
 	LeaseValid func() bool
 	// Secret opens a notifier's secret.
 	Secret func(m *pb.Notifier) (string, error)
-	// Publish sends an MQTT message by the cluster's broker.
-	Publish func(topic string, payload []byte, qos byte, retain bool) error
+	// Publish sends a project's MQTT message by the cluster's broker; drivers.ErrDenied where the topic is another project's.
+	Publish func(project, topic string, payload []byte, qos byte, retain bool) error
 	// Selected gives the ids of the twins of a selection, and Series what they were: for tables of history. Series blocks until ctx ends.
 	Selected func(project string, of *pb.Selection) ([]string, error)
 	Series   func(ctx context.Context, q *pb.QuerySeriesRequest) (*pb.QuerySeriesResponse, error)

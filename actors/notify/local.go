@@ -2,17 +2,20 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 
+	"github.com/polluxhq/pollux/drivers"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
 // mqttWay publishes by the cluster's broker.
 type mqttWay struct {
 	conf    *pb.MqttNotifier
-	publish func(topic string, payload []byte, qos byte, retain bool) error
+	project string
+	publish func(project, topic string, payload []byte, qos byte, retain bool) error
 }
 
 func (w *mqttWay) deliver(_ context.Context, x *letter) (string, error) {
@@ -20,7 +23,11 @@ func (w *mqttWay) deliver(_ context.Context, x *letter) (string, error) {
 	if topic == "" || strings.ContainsAny(topic, "#+\x00") {
 		return "", fmt.Errorf("%w: %q is no topic", errRefused, topic)
 	}
-	return "", w.publish(topic, []byte(x.text()), byte(w.conf.Qos), w.conf.Retain)
+	err := w.publish(w.project, topic, []byte(x.text()), byte(w.conf.Qos), w.conf.Retain)
+	if errors.Is(err, drivers.ErrDenied) {
+		err = fmt.Errorf("%w: %w", errRefused, err)
+	}
+	return "", err
 }
 
 func (w *mqttWay) close() {}

@@ -96,7 +96,7 @@ func (r *rig) host(name string) *notify.Host {
 	h, err := notify.New(notify.Options{Store: r.store, Topics: r.topics, Node: name, Logger: slog.New(slog.NewTextHandler(r, nil)), Metrics: metrics.NewSet(),
 		LeaseValid: func() bool { return true }, Secret: func(m *pb.Notifier) (string, error) { return m.Secret, nil }, Now: r.clock,
 		Selected: func(string, *pb.Selection) ([]string, error) { return r.twins, nil }, Series: r.series,
-		Publish: func(topic string, payload []byte, _ byte, _ bool) error {
+		Publish: func(_, topic string, payload []byte, _ byte, _ bool) error {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			if topic == "down" {

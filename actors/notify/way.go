@@ -98,7 +98,8 @@ func (h *Host) open(m *pb.Notifier) (*way, error) {
 		}
 		w.provider, err = newHook(k.Webhook, w.secret)
 	case *pb.Notifier_Mqtt:
-		w.provider = &mqttWay{conf: k.Mqtt, publish: h.o.Publish}
+		project, _, _ := strings.Cut(m.Id, "/")
+		w.provider = &mqttWay{conf: k.Mqtt, project: project, publish: h.o.Publish}
 	case *pb.Notifier_Logic:
 		w.each, w.keyed, w.to = len(k.Logic.To) > 0, k.Logic.Keyed, k.Logic.To
 		w.provider = &logicWay{conf: k.Logic, id: m.Id, ask: h.o.Ask}
