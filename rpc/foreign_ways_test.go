@@ -168,6 +168,9 @@ IngestService/PutProjectSettings {"settings":{"project":"HALL","rules":[{"patter
 IngestService/PutProjectSettings {"settings":{"project":"VAULT","unknownSenders":"UNKNOWN_SENDERS_REFUSE"}}
 SettingsService/GetSettings {"scope":{"driver":"echo"}}
 SettingsService/GetSettings {"scope":{"twin":"HALL/echo"}}
+SettingsService/ListSettingsVersions {"scope":{"zone":"HALL/pump"}}
+SettingsService/ListSettingsVersions {"scope":{"zone":"VAULT/pump"}}
+SettingsService/DiffSettings {"scope":{"zone":"VAULT/pump"},"to":"1"}
 WatchService/Watch {"kind":"project"}
 WatchService/Watch {"kind":"key"}
 WatchService/Watch {"kind":"inbox"}
