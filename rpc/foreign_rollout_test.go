@@ -12,7 +12,7 @@ import (
 
 // TestForeignRollouts: a driver is everybody's, and so are its rollouts; which twins of another project have it, and what they fail at, is not told.
 func TestForeignRollouts(t *testing.T) {
-	f := shareForeign(t)
+	f := openForeign(t, 0)
 	word, name := f.secrets[0], fresh("rolled")
 	upload := func(version string, stage bool) {
 		t.Helper()
@@ -27,9 +27,10 @@ func TestForeignRollouts(t *testing.T) {
 	}
 	upload("1.1.0", true)
 	f.must("DriverService/StartRollout", fmt.Sprintf(`{"driver":"%s","version":"1.1.0","selector":{"zone":"%s/%s-zone","ids":["%[2]s/%[3]s%[1]s","%[4]s/%[1]s"]},"limits":{"maxTraps":1,"maxFailures":1}}`, name, f.vault, word, f.hall))
-	f.call(t, f.admin, "/pollux.v1.TwinService/Invoke", fmt.Sprintf(`{"id":"%s/%s%s","action":"fail","input":{"text":%[2]q}}`, f.vault, word, name))
 	lists := []string{"DriverService/ListRollouts", "DriverService/GetRollout"}
 	for end := time.Now().Add(patience); !strings.Contains(f.must(lists[1], fmt.Sprintf(`{"driver":%q}`, name)), word+name+": "); time.Sleep(10 * time.Millisecond) {
+		// What fails before the rollout has begun to count is not told.
+		f.call(t, f.admin, "/pollux.v1.TwinService/Invoke", fmt.Sprintf(`{"id":"%s/%s%s","action":"fail","input":{"text":%[2]q}}`, f.vault, word, name))
 		if time.Now().After(end) {
 			t.Fatal("the failure is not counted: ", f.must(lists[1], fmt.Sprintf(`{"driver":%q}`, name)))
 		}
