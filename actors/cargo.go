@@ -95,7 +95,7 @@ func (t *twin) hasRoom(readings []model.Reading) bool {
 	samples, journal := 0, 0
 	for i := range readings {
 		r := &readings[i]
-		if _, number := r.Value.Sample(); number {
+		if _, number := point(r.Value); number {
 			samples += sampleSize(storage.Sample{Property: r.Property.Name})
 		} else {
 			journal += len(r.Property.Name) + r.Value.Size() + journalOverhead + len(t.en.id)

@@ -204,7 +204,7 @@ func (t *twin) setProperty(c drivers.Change, v state.Value, at int64, to way) *s
 	}
 	told := p.Time() != 0 && p.Value.Equal(v)
 	p.Value, p.Stamp = v, state.At(at, q)
-	switch _, number := v.Sample(); {
+	switch _, number := point(v); {
 	case to != everywhere:
 		if !told {
 			t.owe(p.Name)
@@ -221,13 +221,25 @@ func repeats(p *state.Property, v state.Value, q uint8, at int64) bool {
 	return p.Value.Equal(v) && p.Quality() == q && at/60_000 == p.Time()/60_000
 }
 
-// sampleOf keeps a value: in history where it is a number, else in the journal.
+// maxPoint is up to where whole numbers are exact (2^53).
+const maxPoint = 1 << 53
+
+// point gives what history keeps of a value: a number or a boolean. What is none is in the journal, and so is a number beyond maxPoint:
+// the samples of a block of VictoriaMetrics have one exponent, so that beside the 3.4e38 that a device says once for nonsense those of days
+// would be 0. Beside maxPoint they keep three decimals.
+func point(v state.Value) (float64, bool) {
+	x, ok := v.Sample()
+	return x, ok && math.Abs(x) <= maxPoint
+}
+
+// sampleOf keeps a value: in history where it is a point, else in the journal.
 func (t *twin) sampleOf(property string, v state.Value, at int64) {
-	if x, ok := v.Sample(); !ok {
-		t.journal(journalValue, property, at, v.AppendJSON(nil))
-	} else if !math.IsNaN(x) {
+	switch x, ok := point(v); {
+	case ok:
 		t.sample(storage.Sample{Property: property, Time: at, Value: x})
 		t.soil()
+	case !math.IsNaN(x):
+		t.journal(journalValue, property, at, v.AppendJSON(nil))
 	}
 }
 

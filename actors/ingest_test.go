@@ -138,7 +138,55 @@ func TestHistoricalMessageChangesNoState(t *testing.T) {
 	if got := n.samples("default/a", "level"); len(got) != 2 || got[0] != 5 || got[1] != 1 {
 		t.Errorf("samples %v", got)
 	}
+	// What is no sample is in the journal, of a driver's twin too.
+	if r := n.ingest(&actors.Ingest{Twin: "a", Payload: []byte(`{"level":"low"}`), Time: at + 1000, Historical: true}); r.Outcome != stored {
+		t.Fatal(r)
+	}
+	if got := n.journaled(at); !slices.Contains(got, `"low" 1`) {
+		t.Errorf("the journal has %v", got)
+	}
 	n.wait("a", "level", "5")
+}
+
+// TestNonsenseIsNoSample: a number that would take the digits of those beside it in history is in the state and in the journal, by
+// whichever way it comes.
+func TestNonsenseIsNoSample(t *testing.T) {
+	n := newNode(t)
+	n.model("room", thing("Room", `"level":{"type":"number"}`))
+	n.twin(`{"id":"m","model":"room"}`)
+	n.driver("bus", "1.0.0", mqttTransport)
+	n.twin(`{"id":"d","driver":"bus","settings":{"topic":"d"}}`)
+	at := time.Now().Truncate(time.Second).Add(-time.Hour).UnixMilli()
+	for _, id := range []string{"m", "d"} {
+		for i, v := range []string{"20.5", "3.4e38", "20.7", "9007199254740992", "-9007199254740994", "20.9"} {
+			for _, historical := range []bool{true, false} {
+				when := at + int64(i)*1000
+				if !historical {
+					when += 60_000
+				}
+				if r := n.ingest(&actors.Ingest{Twin: id, Payload: fmt.Appendf(nil, `{"level":%s}`, v), Time: when, Historical: historical}); r.Outcome != stored {
+					t.Fatalf("%s %s: %v", id, v, r)
+				}
+			}
+			if v == "3.4e38" {
+				n.wait(id, "level", "3.4e+38")
+			}
+		}
+		got := n.samples("default/"+id, "level")
+		slices.Sort(got)
+		if want := []float64{20.5, 20.5, 20.7, 20.7, 20.9, 20.9, 1 << 53, 1 << 53}; !slices.Equal(got, want) {
+			t.Errorf("%s: samples %v, want %v", id, got, want)
+		}
+	}
+	got := slices.DeleteFunc(n.journaled(at), func(s string) bool { return s[0] == '"' }) // texts that the driver reports
+	slices.Sort(got)
+	var want []string
+	for _, s := range []string{"-9.007199254740994e+15 4", "-9.007199254740994e+15 64", "3.4e+38 1", "3.4e+38 61"} {
+		want = append(want, s, s)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the journal has %v, want %v", got, want)
+	}
 }
 
 func TestUnknownSendersGoToTheInbox(t *testing.T) {

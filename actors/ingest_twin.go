@@ -233,14 +233,11 @@ func (v *event) dated(t *twin, eff *drivers.Effects) error {
 		if err != nil {
 			return fmt.Errorf("property %s: %w", c.Property, err)
 		}
-		if n, ok := x.Sample(); ok && !math.IsNaN(n) {
-			at := c.Time
-			if at <= 0 {
-				at = t.stamp()
-			}
-			t.sample(storage.Sample{Property: c.Property, Time: at, Value: n})
-			t.soil()
+		at := c.Time
+		if at <= 0 {
+			at = t.stamp()
 		}
+		t.sampleOf(c.Property, x, at)
 	}
 	eff.Changes = nil
 	return nil
