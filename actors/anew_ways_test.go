@@ -203,6 +203,8 @@ func TestSourceMadeAnew(t *testing.T) {
 	level(1)
 	produce(2) // it is not yet time to tell of it
 	level(2)
+	// Else the next one of the name reads it again.
+	until(t, "the group is told that it was read", func() bool { return positionOf(ctx(t), c, "pollux-default-plant") == 2 })
 	if err := n.reg.DeleteSource(ctx(t), "plant"); err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,19 @@ func newKafka(t *testing.T) (*kfake.Cluster, *kgo.Client) {
 	return k, c
 }
 
+// positionOf is the offset that a group has told of the first partition of its topic; -1: none.
+func positionOf(ctx context.Context, c *kgo.Client, group string) int64 {
+	q := kmsg.NewPtrOffsetFetchRequest()
+	g := kmsg.NewOffsetFetchRequestGroup()
+	g.Group = group
+	q.Group, q.Groups = group, append(q.Groups, g)
+	res, err := q.RequestWith(ctx, c)
+	if err != nil || len(res.Groups) == 0 || len(res.Groups[0].Topics) == 0 {
+		return -1
+	}
+	return res.Groups[0].Topics[0].Partitions[0].Offset
+}
+
 // TestKafkaSource: records reach twins by name and alias, the inbox and the refusals; what comes again after offsets were lost is known; and the group's
 // position is what was committed here.
 func TestKafkaSource(t *testing.T) {
@@ -63,17 +76,7 @@ func TestKafkaSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	position := func() int64 {
-		q := kmsg.NewPtrOffsetFetchRequest()
-		g := kmsg.NewOffsetFetchRequestGroup()
-		g.Group = "g"
-		q.Group, q.Groups = "g", append(q.Groups, g)
-		res, err := q.RequestWith(ctx, c)
-		if err != nil || len(res.Groups) == 0 || len(res.Groups[0].Topics) == 0 {
-			return -1
-		}
-		return res.Groups[0].Topics[0].Partitions[0].Offset
-	}
+	position := func() int64 { return positionOf(ctx, c, "g") }
 	until(t, "the group is at the end", func() bool { return position() == 54 })
 	check := func(duplicates uint64) {
 		t.Helper()

@@ -431,6 +431,9 @@ func (r *run) last() {
 	if err != nil || !there {
 		return // what is removed has no state
 	}
+	if r.revision == 0 && rec.Revision != r.life.Record.Revision {
+		return // it may be another one of the name, made since, whose own state has yet to come
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.life.Ctx), tellEvery)
 	defer cancel()
 	if err := r.commit(ctx, []storage.Guard{r.life.Owner(), {Table: TableSources, Key: r.m.Id, Revision: rec.Revision},
