@@ -220,6 +220,16 @@ test("zones are made as a tree, and one with something in it stays", async () =>
   assert.equal(await leaf.getAttribute("aria-level"), "2");
   await page.getByRole("tree", { name: "Zones" }).getByRole("button", { name: /^Headquarters/ }).click();
   const zone = region("Zone default/hq");
+  await zone.getByRole("textbox", { name: "Place" }).fill("here");
+  await zone.getByRole("button", { name: "Save" }).click();
+  await zone.getByRole("alert").filter({ hasText: "is no place" }).waitFor();
+  await zone.getByRole("textbox", { name: "Place" }).fill("52.52, 13.41");
+  await zone.getByRole("button", { name: "Save" }).click();
+  await until("it has a place", async () => /52\.52,\s*13\.41/.test(await h.cli("zone", "get", "hq")));
+  await zone.getByRole("textbox", { name: "Title" }).fill("Head office");
+  await zone.getByRole("button", { name: "Save" }).click();
+  await zone.getByRole("heading", { name: /^Head office/ }).waitFor();
+  assert.match(await h.cli("zone", "get", "hq"), /52\.52,\s*13\.41/, "the place stays");
   await zone.getByRole("button", { name: "Delete" }).click();
   await dialog().getByRole("button", { name: "Delete zone" }).click();
   await dialog().getByRole("alert").waitFor();

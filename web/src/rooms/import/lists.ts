@@ -3,14 +3,15 @@ import Papa from "papaparse";
 import { isAlias, isMap, isNode, isScalar, isSeq, type Document, type LineCounter, type Node } from "yaml";
 
 import { ConfigRecordSchema, type ConfigRecord } from "../../gen/pollux/v1/bulk_pb";
+import { readPlace } from "../../model/place";
 
 /** What the items of a list can be: lines of a CSV file, or items of a YAML list. */
 export const listKinds = ["twin", "zone", "system", "alias"] as const;
 export type ListKind = (typeof listKinds)[number];
 
 export const columnsOf: Record<ListKind, string> = {
-  twin: "id, driver or model, uri, zone, via, selector, stopped, labels.NAME, settings.NAME, aliases",
-  zone: "id, parent, kind, title",
+  twin: "id, driver or model, uri, zone, via, system, selector, stopped, labels.NAME, settings.NAME, derived.NAME, aliases, reads",
+  zone: "id, parent, kind, title, place",
   system: "id, title, zone, members",
   alias: "network, key, value, twin",
 };
@@ -35,7 +36,7 @@ export interface List {
 export function guess({ columns }: List): ListKind {
   if (columns.includes("members")) return "system";
   if (columns.includes("network") && columns.includes("value")) return "alias";
-  return columns.includes("parent") || columns.includes("kind") ? "zone" : "twin";
+  return ["parent", "kind", "place"].some((c) => columns.includes(c)) ? "zone" : "twin";
 }
 
 /** What is wrong with the columns as a whole, of a file whose first line names them. */
@@ -93,7 +94,7 @@ function yamlItem(node: unknown, doc: Document, counter: LineCounter): Item {
   for (const { key, value } of fields.items) {
     const name = isScalar(key) ? text(key) : "";
     const of = meant(value, doc);
-    if ((name === "labels" || name === "settings") && isMap(of)) {
+    if (["labels", "settings", "derived"].includes(name) && isMap(of)) {
       for (const one of of.items) take(item, `${name}.${isScalar(one.key) ? text(one.key) : ""}`, meant(one.value, doc), doc);
     } else take(item, name, of, doc);
   }
@@ -112,7 +113,7 @@ function take(item: Item, column: string, value: unknown, doc: Document) {
   if (value === null || (isScalar(value) && value.value === null)) cell = "";
   else if (column.startsWith("settings.") && isNode(value)) cell = JSON.stringify(value.toJS(doc));
   else if (isScalar(value)) cell = text(value);
-  else if ((column === "aliases" || column === "members") && isSeq(value) && value.items.every((one) => isScalar(one))) {
+  else if (["aliases", "members", "reads"].includes(column) && isSeq(value) && value.items.every((one) => isScalar(one))) {
     cell = value.items.map((one) => (isScalar(one) ? text(one) : "")).join(";");
   } else if (column === "members" && isMap(value)) {
     cell = value.items.map(({ key, value: of }) => `${isScalar(key) ? text(key) : ""}=${isScalar(of) ? text(of) : ""}`).join(";");
@@ -125,16 +126,16 @@ function take(item: Item, column: string, value: unknown, doc: Document) {
 const text = (of: { value: unknown; source?: string }) => (typeof of.value === "string" ? of.value : (of.source ?? String(of.value)));
 
 function known(kind: ListKind, column: string): boolean {
-  if (kind === "twin" && /^(labels|settings)\../.test(column)) return true;
+  if (kind === "twin" && /^(labels|settings|derived)\../.test(column)) return true;
   return columnsOf[kind].split(/, | or /).includes(column);
 }
 
 /** Puts a cell into the record's JSON. */
 function put(fields: JsonObject, column: string, cell: string) {
-  const [, group, name] = /^(labels|settings)\.(.+)$/.exec(column) ?? [];
+  const [, group, name] = /^(labels|settings|derived)\.(.+)$/.exec(column) ?? [];
   if (group && name) {
     const of = (fields[group] ??= {}) as JsonObject;
-    of[name] = group === "labels" ? cell : cellValue(cell);
+    of[name] = group === "settings" ? cellValue(cell) : cell;
   } else if (column === "stopped") {
     const word = cell.toLowerCase();
     if (!["true", "yes", "1", "false", "no", "0"].includes(word)) throw new Error(`stopped: ${JSON.stringify(cell)}: want true or false`);
@@ -145,6 +146,14 @@ function put(fields: JsonObject, column: string, cell: string) {
       if (value.length === 0) throw new Error(`aliases: ${JSON.stringify(one)}: want NETWORK:KEY:VALUE`);
       return { network, key, value: value.join(":") };
     });
+  } else if (column === "reads") {
+    fields.reads = parts(cell).map((one) => {
+      const [topic = "", ...channel] = one.split("=");
+      return { topic, channel: channel.join("=") };
+    });
+  } else if (column === "place") {
+    const place = readPlace(cell);
+    if (place) fields.place = { ...place };
   } else if (column === "members") {
     fields.members = parts(cell).map((one) => {
       const at = one.indexOf("=");

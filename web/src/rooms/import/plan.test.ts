@@ -40,6 +40,20 @@ test("what cannot be read says its line and why, and the rest is read", () => {
   expect(plan.misread[2]?.text).toBe("zone p/a is in line 1 already");
 });
 
+test("a list has a column for whatever a twin or a zone has", () => {
+  const twin = { id: "l1", driver: "porter", system: "hall", derived: { mean: "avg(1.0, 2.0)" }, reads: [{ topic: "orders", channel: "desk" }, { topic: "bills" }] };
+  const csv = read("l.csv", 'id,driver,system,derived.mean,reads\nl1,porter,hall,"avg(1.0, 2.0)",orders=desk;bills\n', "p");
+  const list = read("l.yaml", "- {id: l1, driver: porter, system: hall, derived: {mean: 'avg(1.0, 2.0)'}, reads: [orders=desk, bills]}\n", "p");
+  for (const plan of [csv, list]) {
+    expect(plan.misread).toEqual([]);
+    expect(plan.lines[0]?.record.record.value).toMatchObject(twin);
+  }
+  const zones = read("z.csv", 'id,place\nhq,"52.52,13.41"\nhut,here\n', "p");
+  expect(zones.list).toBe("zone");
+  expect(zones.lines[0]?.record.record.value).toMatchObject({ id: "hq", place: { latitude: 52.52, longitude: 13.41 } });
+  expect(zones.misread[0]?.text).toContain("is no place");
+});
+
 test("lines of CSV become twins", () => {
   const text = 'id,driver,labels.floor,settings.port,settings.name,aliases,stopped\nb1,pjlink,2,4352,"Hall, big",lora:eui:7:0;x:y:z,yes\nb2,pjlink\nb3,pjlink,,,,,maybe\n\n"b\n4",pjlink,,,,,\nb5,,,,,,,\n';
   const plan = read("lamps.csv", text, "p");
@@ -96,7 +110,7 @@ test("a column that nothing is made of is told of", () => {
   expect(read("z.csv", "id,parent,kind\n", "p").list).toBe("zone");
   expect(read("z.csv", "id,members\n", "p").list).toBe("system");
   expect(read("z.csv", "id,uri,id\n", "p").misread[0]?.text).toBe('column "id" is named twice');
-  expect(read("z.csv", "id,colour\na,red\n", "p", "zone").misread[0]?.text).toBe('column "colour": want id, parent, kind, title');
+  expect(read("z.csv", "id,colour\na,red\n", "p", "zone").misread[0]?.text).toBe('column "colour": want id, parent, kind, title, place');
   expect(read("z.csv", "name\na\n", "p", "zone").misread[0]?.text).toContain("no column is called id");
 });
 

@@ -9,6 +9,7 @@ import { Held } from "../../frame/Held";
 import { Trouble } from "../../frame/Room";
 import type { Zone } from "../../gen/pollux/v1/site_pb";
 import { full, split, twinPath } from "../../model/id";
+import { readPlace, writePlace } from "../../model/place";
 import { StatusBadge } from "../../model/StatusBadge";
 import { count } from "../../model/value";
 import { systemPath, useSystems } from "./tabs";
@@ -117,12 +118,14 @@ export function ZoneForm({ zone, parent: within = "", zones, onSaved, onCancel }
   const [title, setTitle] = useState(zone?.title ?? "");
   const [kind, setKind] = useState(zone?.kind ?? "");
   const [parent, setParent] = useState(zone?.parent ?? within);
+  const was = writePlace(zone?.place);
+  const [place, setPlace] = useState(was);
   const save = useMutation({
-    mutationFn: () => sites.putZone({ zone: { id: full(id), title, kind, parent, revision: zone?.revision ?? 0n } }),
+    mutationFn: async () => sites.putZone({ zone: { id: full(id), title, kind, parent, place: readPlace(place), revision: zone?.revision ?? 0n } }),
     onSuccess: ({ zone: saved }) => onSaved(saved?.id ?? full(id)),
   });
   const { project } = split(full(id));
-  const changed = !zone || title !== zone.title || kind !== zone.kind || parent !== zone.parent;
+  const changed = !zone || title !== zone.title || kind !== zone.kind || parent !== zone.parent || place !== was;
   const submit = (event: FormEvent) => {
     event.preventDefault();
     save.mutate();
@@ -143,6 +146,7 @@ export function ZoneForm({ zone, parent: within = "", zones, onSaved, onCancel }
           value={parent || null}
           onChange={(v) => setParent(v ?? "")}
         />
+        <TextInput label="Place" placeholder="52.52, 13.41" description="latitude, longitude: of the sun that schedules follow" value={place} onChange={(e) => setPlace(e.currentTarget.value)} />
       </div>
       <Trouble error={save.error} />
       <div className="actions">
