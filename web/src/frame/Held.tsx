@@ -19,8 +19,7 @@ export function Held<T>({ record, revision, children }: Props<T>) {
   const touch = () => setHeld((before) => before ?? { record, revision });
   const release = () => setHeld(undefined);
   return (
-    // Not while the event goes down: React would draw an input anew, without what was typed, before its own handler hears of it.
-    <div className="held" onInput={touch} onClick={touch}>
+    <>
       {shown.revision !== revision && (
         <Alert color="amber" variant="light" role="status" m="md" title="Somebody has changed this meanwhile">
           What you have typed stands below and cannot be saved over it.{" "}
@@ -29,7 +28,10 @@ export function Held<T>({ record, revision, children }: Props<T>) {
           </Button>
         </Alert>
       )}
-      <Fragment key={String(shown.revision)}>{children(shown.record, release)}</Fragment>
-    </div>
+      {/* Not while the event goes down: React would draw an input anew, without what was typed, before its own handler hears of it. */}
+      <div className="held" onInput={touch} onClick={touch}>
+        <Fragment key={String(shown.revision)}>{children(shown.record, release)}</Fragment>
+      </div>
+    </>
   );
 }
