@@ -14,7 +14,6 @@ import (
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/test/harness"
-	"github.com/polluxhq/pollux/test/load"
 )
 
 // TestFullDiskOfOne fills the disk of one of three nodes under load, first of one that follows, then of the one that leads. It must end by
@@ -32,13 +31,7 @@ func TestFullDiskOfOne(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var clients sync.WaitGroup
-	var journal load.Journal
-	clients.Go(func() {
-		if _, err := load.Run(ctx, load.Options{Addr: n.MQTT, Devices: fullDevices, Connections: fullConnections, QoS: 1, Rate: 200,
-			Journal: &journal, Topic: echoTopic, Payload: echoPayload}); err != nil {
-			t.Error(err)
-		}
-	})
+	journal := publishing(ctx, t, &clients, n, 200)
 	var mu sync.Mutex
 	var zones []string
 	title := strings.Repeat("x", 4000)
@@ -105,6 +98,6 @@ func TestFullDiskOfOne(t *testing.T) {
 		}
 	}
 	for _, each := range c.Nodes() {
-		checkHistory(t, each, acknowledged(&journal), began)
+		checkHistory(t, each, acknowledged(journal), began)
 	}
 }

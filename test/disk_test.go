@@ -15,7 +15,6 @@ import (
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/test/harness"
-	"github.com/polluxhq/pollux/test/load"
 )
 
 // TestDiskReserve takes the room of a small disk while devices send. What can wait has to, and hears why; configuration, commands and what is read go on; the
@@ -42,13 +41,7 @@ func TestDiskReserve(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var clients sync.WaitGroup
-	var journal load.Journal
-	clients.Go(func() {
-		if _, err := load.Run(ctx, load.Options{Addr: n.MQTT, Devices: fullDevices, Connections: fullConnections, QoS: 1, Rate: 200,
-			Journal: &journal, Topic: echoTopic, Payload: echoPayload}); err != nil {
-			t.Error(err)
-		}
-	})
+	journal := publishing(ctx, t, &clients, n, 200)
 	harness.Until(t, time.Minute, "publishes are acknowledged", func() bool { return journal.Len() >= 2*fullDevices })
 
 	ballast := fill(t, dir, 45<<20)

@@ -227,13 +227,7 @@ func TestFullDisk(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var clients sync.WaitGroup
-	var journal load.Journal
-	clients.Go(func() {
-		if _, err := load.Run(ctx, load.Options{Addr: n.MQTT, Devices: fullDevices, Connections: fullConnections, QoS: 1, Rate: 500,
-			Journal: &journal, Topic: echoTopic, Payload: echoPayload}); err != nil {
-			t.Error(err)
-		}
-	})
+	journal := publishing(ctx, t, &clients, n, 500)
 	harness.Until(t, time.Minute, "publishes are acknowledged", func() bool { return journal.Len() >= 2*fullDevices })
 	var zones []string
 	title := strings.Repeat("x", 4000)
@@ -274,10 +268,22 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("%s has level %v, %v was acknowledged", device(d), got, e.Value)
 		}
 	}
-	checkHistory(t, n, acknowledged(&journal), began)
+	checkHistory(t, n, acknowledged(journal), began)
 	if err := n.Stop(); err != nil {
 		t.Error(err)
 	}
+}
+
+// publishing has the devices of these tests publish so many messages a second in all, until ctx ends. The journal has what is acknowledged.
+func publishing(ctx context.Context, t *testing.T, clients *sync.WaitGroup, n *harness.Node, rate float64) *load.Journal {
+	journal := &load.Journal{}
+	clients.Go(func() {
+		if _, err := load.Run(ctx, load.Options{Addr: n.MQTT, Devices: fullDevices, Connections: fullConnections, QoS: 1, Rate: rate,
+			Journal: journal, Topic: echoTopic, Payload: echoPayload}); err != nil {
+			t.Error(err)
+		}
+	})
+	return journal
 }
 
 // fill leaves so many bytes of a disk and returns the file that takes the rest.
