@@ -13,7 +13,7 @@ import (
 )
 
 // Deliver hands one publish to the twins bound to its topic, or else to the twin that has the alias that the topic spells:
-// PROJECT/NETWORK/KEY/VALUE/…. done is called exactly once: without an error when every twin has handled it (QoS 0), or has it
+// PROJECT/NETWORK/KEY/VALUE/…. Twins of other projects than the topic's get nothing. done is called exactly once: without an error when every twin has handled it (QoS 0), or has it
 // committed (QoS 1 and 2), or it is in the inbox; with ErrNoTwin where nobody owns the topic, or with why it was refused. It
 // never blocks; while a twin has too much waiting, done waits.
 func (e *Engine) Deliver(m *mqtt.Message, done func(error)) {
@@ -24,10 +24,14 @@ func (e *Engine) Deliver(m *mqtt.Message, done func(error)) {
 		}
 	}
 	now := spelling{topics: e.topics.change.Load(), aliases: e.intake.aliases.change.Load()}
-	ids, err := e.topics.twins(m.Topic)
+	bound, err := e.topics.twins(m.Topic)
 	if err != nil {
 		done(err)
 		return
+	}
+	ids := bound.ids
+	for range bound.others {
+		e.stats.drop(dropForeign)
 	}
 	if len(ids) == 0 {
 		if s := e.spelled(m.Topic, now); s != nil {
@@ -80,7 +84,7 @@ func (e *Engine) spelled(topic string, s spelling) *spelling {
 	s.project, s.alias = parts[0], &pb.Alias{Network: parts[1], Key: parts[2], Value: parts[3]}
 	s.key = aliasKey(parts[0], parts[1], parts[2], parts[3])
 	id, err := e.intake.aliases.twin(s.key)
-	if (err != nil || id == "") && !e.registry.hasProject(s.project) { // which is read from the store
+	if (err != nil || id == "") && !e.projects.has(s.project) {
 		return nil
 	}
 	if err == nil {
@@ -135,7 +139,7 @@ func (e *Engine) Refused(m *mqtt.Message, why *mqtt.Refusal) {
 		code, reason = CodeTooLarge, why.Text
 	case why.Label == mqtt.ErrTopic.Label, why.Label == mqtt.ErrInvalid.Label:
 		code = CodeMalformed
-	case project != g.Project && e.registry.hasProject(project):
+	case project != g.Project && e.projects.has(project):
 		code = CodeForeignProject
 	}
 	e.Refuse(in, code, reason, func(IngestResult) {})

@@ -53,6 +53,7 @@ type Engine struct {
 	catalog    *catalog
 	runners    *runners
 	topics     *topics
+	projects   *projects
 	hub        *hub
 	tracers    *tracers
 	recorders  *recorders
@@ -130,7 +131,8 @@ func New(o Options) (*Engine, error) {
 	e.pool = pool.New(pool.Options{Running: o.Running, RunningPerKey: max(1, o.Running/2), StartedPerKey: o.Waiting})
 	e.catalog = newCatalog(o.Store)
 	e.runners = newRunners(e.ctx, o.Drivers)
-	e.topics = newTopics(o.Store, o.TopicCache)
+	e.projects = newProjects(o.Store, e.topicsLost)
+	e.topics = newTopics(o.Store, o.TopicCache, e.projects.has)
 	e.hub = newHub(e)
 	e.tracers = newTracers()
 	e.recorders = newRecorders()
@@ -209,6 +211,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	after := e.store.Revision() // what changes while the records are read is told again
 	if err := e.topics.load(); err != nil {
+		return fmt.Errorf("start actors: %w", err)
+	}
+	if err := e.projects.load(); err != nil {
 		return fmt.Errorf("start actors: %w", err)
 	}
 	if err := e.routes.load(); err != nil {

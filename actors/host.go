@@ -116,7 +116,7 @@ func (h *host) Publish(_ context.Context, topic string, payload []byte, qos byte
 		}
 		return h.publishOut(to, topic, payload, qos, retain)
 	}
-	if other := h.e.registry.othersTopic(ProjectOf(h.en.id), topic); other != "" {
+	if other := h.e.othersTopic(ProjectOf(h.en.id), topic); other != "" {
 		return fmt.Errorf("publish to %q: it is a topic of project %s: %w", topic, other, drivers.ErrDenied)
 	}
 	p := h.e.publish.Load()

@@ -59,20 +59,6 @@ func (r *Registry) projectSettings(project string) (*pb.ProjectSettings, error) 
 	return s, nil
 }
 
-// hasProject says whether there is such a project, as far as its messages go: it has settings, a twin, a model for one, or somebody in its inbox.
-// The default one is always there. Each message of another topic asks, so it does not look for all that a project may have.
-func (r *Registry) hasProject(project string) bool {
-	if _, ok, err := r.store.Get(tableProjects, project); project == defaultProject || err == nil && ok {
-		return true
-	}
-	for _, table := range []storage.Table{tableTwins, tableThings, tableInbox} {
-		for _, err := range r.store.Scan(table, project+"/", "") {
-			return err == nil
-		}
-	}
-	return false
-}
-
 // ProjectSettings says what a project does with messages. A project without settings has the defaults, at revision 0.
 func (r *Registry) ProjectSettings(project string) (*pb.ProjectSettings, error) {
 	s, err := r.projectSettings(project)
@@ -118,6 +104,9 @@ func (r *Registry) wholeProjectSettings(s *pb.ProjectSettings) (*pb.ProjectSetti
 		return nil, err
 	}
 	if err := CheckJournalRetention("/settings/journalRetention", s.JournalRetention); err != nil {
+		return nil, err
+	}
+	if err := r.freeTopics(s.Project); err != nil {
 		return nil, err
 	}
 	return s, CheckSampleRetention("/settings/sampleRetention", s.SampleRetention)

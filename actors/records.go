@@ -50,6 +50,10 @@ func (e *Engine) watchRecords(after uint64) error {
 		{tableAliases, func(c storage.Change) { e.intake.aliases.changed(c.Key) }, e.intake.aliases.lost},
 		{tableRelations, e.derivations.relationChanged, e.derivations.load},
 		{tableTopics, func(c storage.Change) { e.topics.changed(c.Key) }, e.topicsLost},
+		{tableProjects, e.projects.changed, e.projects.lost},
+		{tableTwins, e.projects.changed, e.projects.lost},
+		{tableThings, e.projects.changed, e.projects.lost},
+		{tableInbox, e.projects.changed, e.projects.lost},
 		{tableShapes, func(c storage.Change) { e.topics.addShape(c.Key) }, func() { _ = e.topics.load() }},
 	} {
 		if _, err := e.watchOne(w.table, after); err != nil {
@@ -198,6 +202,13 @@ func (e *Engine) releasesLost() {
 func (e *Engine) driversLost() {
 	e.catalog.changed()
 	e.twinsLost()
+}
+
+// wrote notes this node's own changes at once; others come by the watch.
+func (e *Engine) wrote(writes []storage.Write) {
+	e.topics.wrote(writes)
+	e.intake.aliases.wrote(writes)
+	e.projects.wrote(writes)
 }
 
 func (e *Engine) topicsLost() {

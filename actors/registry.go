@@ -195,8 +195,7 @@ func (r *Registry) change(ctx context.Context, build func() (*storage.Txn, error
 		revision, err := r.store.Commit(ctx, txn)
 		var g *storage.GuardError
 		if !errors.As(err, &g) {
-			r.e.topics.wrote(txn.Writes)
-			r.e.intake.aliases.wrote(txn.Writes)
+			r.e.wrote(txn.Writes)
 			return revision, err
 		}
 		if err := guarded(g); err != nil {

@@ -54,7 +54,7 @@ func (r *Registry) Apply(ctx context.Context, req *pb.ApplyRequest, by string) (
 		txn, after := g.txn, g.after
 		revision, err := r.store.Commit(ctx, txn)
 		if err == nil {
-			r.e.topics.wrote(txn.Writes)
+			r.e.wrote(txn.Writes)
 			r.e.layers.changed()
 			for _, f := range after {
 				f()

@@ -41,7 +41,8 @@ func (r *Registry) fork() (*Registry, func() error, error) {
 	f.o.Store = s
 	f.catalog, f.sealer = newCatalog(s), newSealer(s)
 	f.layers = newLayers(s, f.sealer)
-	f.topics, f.intake = newTopics(s, e.o.TopicCache), &intake{aliases: newAliases(s, e.o.TopicCache)}
+	f.projects = newProjects(s, func() {})
+	f.topics, f.intake = newTopics(s, e.o.TopicCache, f.projects.has), &intake{aliases: newAliases(s, e.o.TopicCache)}
 	f.world = &world{e: f}
 	f.derivations = newDerivations(f)
 	e.derivations.mu.RLock()

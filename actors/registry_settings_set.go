@@ -309,6 +309,9 @@ func (r *Registry) touchedBy(s settingsScope, before, after *layer) ([]touchedTw
 				return fmt.Errorf("twin %s would have settings that do not fit: %w", t.Id, err)
 			}
 		}
+		if err := r.ownTopics(t.Id, r.indexesGiven(t, v, now, 0), func() map[storage.Table]map[string][]byte { return r.indexesGiven(t, v, was, 0) }); err != nil {
+			return fmt.Errorf("twin %s: %w", t.Id, err)
+		}
 		all = append(all, touchedTwin{t.Id, v.ownBroker(t.Uri)})
 		return nil
 	})

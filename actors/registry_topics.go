@@ -6,12 +6,11 @@ import (
 	"strings"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
-	"github.com/polluxhq/pollux/storage"
 )
 
 // Topics gives the MQTT filters of a twin's device, as the twin's settings make them: where it may publish (what the twin
 // listens to, the driver's device_publish, and the topics that spell one of its aliases) and what it may subscribe to (where the driver publishes, and its
-// device_subscribe). Those of a driver that does not speak MQTT are none. ErrNotFound where there is no such twin.
+// device_subscribe). Those of a driver that does not speak MQTT are none, and none is another project's. ErrNotFound where there is no such twin.
 func (r *Registry) Topics(id string) (publish, subscribe []string, err error) {
 	if id, err = CanonicalID(id); err != nil {
 		return nil, nil, err
@@ -50,30 +49,8 @@ func (r *Registry) Topics(id string) (publish, subscribe []string, err error) {
 			publish = append(publish, ProjectOf(id)+"/"+a.Network+"/"+a.Key+"/"+a.Value+"/#")
 		}
 	}
-	return distinct(publish), distinct(subscribe), nil
-}
-
-// othersTopic is the project, another one than this, that has an MQTT topic or filter: `PROJECT/…`, as keys of a project have it, and
-// `topics/PROJECT/…`, which is durable. Else "".
-func (r *Registry) othersTopic(project, topic string) string {
-	rest, durable := strings.CutPrefix(topic, "topics/")
-	owner, _, below := strings.Cut(rest, "/")
-	switch {
-	case owner == project, !durable && (!below || !isName(owner, 64, false) || !r.hasProject(owner)):
-		return ""
-	}
-	return owner
-}
-
-// ownTopics says that a twin is bound to another project's topics: it would hear that one's messages, and that one's twins would not.
-func (r *Registry) ownTopics(id string, ix map[storage.Table]map[string][]byte) error {
-	for key := range ix[tableTopics] {
-		filter, _, _ := strings.Cut(key, "\x00")
-		if other := r.othersTopic(ProjectOf(id), filter); other != "" {
-			return invalid("/settings", "the MQTT topic %q is one of project %s", filter, other)
-		}
-	}
-	return nil
+	others := func(filter string) bool { return r.e.othersTopic(ProjectOf(id), filter) != "" }
+	return slices.DeleteFunc(distinct(publish), others), slices.DeleteFunc(distinct(subscribe), others), nil
 }
 
 // Warnings says what is allowed of a twin's configuration, and may not be meant: that another twin is bound to one of its

@@ -91,7 +91,12 @@ func (r *Registry) prepare(ctx context.Context, t, old *pb.Twin, at place) (*pre
 	if p.indexes, err = indexes(t, p.spec, full, at.slot); err != nil {
 		return nil, err
 	}
-	if err := r.ownTopics(t.Id, p.indexes); err != nil {
+	if err := r.ownTopics(t.Id, p.indexes, func() map[storage.Table]map[string][]byte {
+		if old == nil {
+			return nil
+		}
+		return r.indexesOf(old, at.slot)
+	}); err != nil {
 		return nil, err
 	}
 	if p.spec.ownBroker(t.Uri) { // its topics may name settings of others

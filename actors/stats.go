@@ -50,12 +50,13 @@ const (
 	dropJournal
 	dropPriming
 	dropReadings
+	dropForeign
 	drops
 )
 
 var dropNames = [drops]string{"shard_full", "twin_full", "queue_full", "no_lease", "stale_owner", "store_busy", "twin_panic",
 	"driver_trap", "driver_stopped", "driver_timeout", "driver_refused", "driver_faulty", "invalid", "samples", "log_lines", "checkpoint_refused",
-	"no_twin", "frame_backlog", "watcher_slow", "trace_limit", "inbox", "inbox_full", "release_given_up", "frame_later", "subscriber_slow", "twin_calls_waiting", "over_quota", "refusal_line", "route", "journal", "detector_past", "detector_readings"}
+	"no_twin", "frame_backlog", "watcher_slow", "trace_limit", "inbox", "inbox_full", "release_given_up", "frame_later", "subscriber_slow", "twin_calls_waiting", "over_quota", "refusal_line", "route", "journal", "detector_past", "detector_readings", "topic_of_other_project"}
 
 // Stats of an engine. Counters count since its start.
 type Stats struct {

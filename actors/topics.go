@@ -11,15 +11,24 @@ import (
 )
 
 // topics finds the twins that are bound to an MQTT topic. The filters are records; in memory are only the shapes of
-// filters in use (which places are wildcards) and a bounded cache of topics.
+// filters in use (which places are wildcards) and a bounded cache of topics. What is below a project's name is for that one's twins alone,
+// however others came to be bound to it: by a wildcard, by settings, or before there was such a project.
 type topics struct {
 	store *storage.Store
 	limit int
+	// has says whether there is a project. Whenever one comes or goes, all is to be forgotten.
+	has func(project string) bool
 
 	mu     sync.RWMutex
 	shapes []shape
-	cache  map[string][]string
+	cache  map[string]boundTwins
 	change atomic.Uint64 // of any filter; written under mu
+}
+
+// boundTwins are those that get a topic's messages, and how many are bound to it and get none, as it is another project's. Shared, never changed.
+type boundTwins struct {
+	ids    []string
+	others int
 }
 
 // shape of a filter: its number of levels, which of them are +, and whether it ends in #.
@@ -103,8 +112,8 @@ func matchTopic(filter, topic string) bool {
 	return ok && f == filter
 }
 
-func newTopics(s *storage.Store, limit int) *topics {
-	return &topics{store: s, limit: limit, cache: map[string][]string{}}
+func newTopics(s *storage.Store, limit int, has func(project string) bool) *topics {
+	return &topics{store: s, limit: limit, has: has, cache: map[string]boundTwins{}}
 }
 
 // load reads the shapes in use.
@@ -161,15 +170,34 @@ func (t *topics) forget() {
 	clear(t.cache)
 }
 
-// twins gives the ids of the twins bound to a topic, each once. The slice must not be changed.
-func (t *topics) twins(topic string) ([]string, error) {
+// twins gives the twins bound to a topic, each once.
+func (t *topics) twins(topic string) (boundTwins, error) {
 	t.mu.RLock()
-	ids, ok := t.cache[topic]
+	found, ok := t.cache[topic]
 	change, shapes := t.change.Load(), t.shapes
 	t.mu.RUnlock()
 	if ok {
-		return ids, nil
+		return found, nil
 	}
+	ids, err := t.bound(topic, shapes)
+	if err != nil {
+		return boundTwins{}, err
+	}
+	found.ids = ids
+	if owner := topicOwner(topic, t.has); len(ids) > 0 && owner != "" {
+		found.ids = slices.DeleteFunc(ids, func(id string) bool { return ProjectOf(id) != owner })
+		found.others = len(ids) - len(found.ids)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.change.Load() == change {
+		t.keep(topic, found)
+	}
+	return found, nil
+}
+
+// bound gives the ids of all twins that are bound to a topic, by whatever filter.
+func (t *topics) bound(topic string, shapes []shape) (ids []string, err error) {
 	parts := strings.Split(topic, "/")
 	for _, s := range shapes {
 		filter, ok := s.filter(parts)
@@ -185,20 +213,20 @@ func (t *topics) twins(topic string) ([]string, error) {
 			}
 		}
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.change.Load() == change {
-		if len(t.cache) >= t.limit {
-			// Half of them go, whichever: cheaper than to know which were used, and a miss costs microseconds.
-			drop := t.limit / 2
-			for k := range t.cache {
-				if drop--; drop < 0 {
-					break
-				}
-				delete(t.cache, k)
-			}
-		}
-		t.cache[topic] = ids
-	}
 	return ids, nil
+}
+
+// keep remembers a topic's twins; mu is held.
+func (t *topics) keep(topic string, found boundTwins) {
+	if len(t.cache) >= t.limit {
+		// Half of them go, whichever: cheaper than to know which were used, and a miss costs microseconds.
+		drop := t.limit / 2
+		for k := range t.cache {
+			if drop--; drop < 0 {
+				break
+			}
+			delete(t.cache, k)
+		}
+	}
+	t.cache[topic] = found
 }

@@ -385,7 +385,7 @@ func (w *world) MQTT(project, topic string, payload []byte, qos byte, retain boo
 	if p == nil {
 		return fmt.Errorf("publish %s: this node has no MQTT broker: %w", topic, cluster.ErrUnavailable)
 	}
-	if other := w.e.registry.othersTopic(project, topic); other != "" {
+	if other := w.e.othersTopic(project, topic); other != "" {
 		return fmt.Errorf("publish to %q: it is a topic of project %s: %w", topic, other, drivers.ErrDenied)
 	}
 	return (*p)(topic, payload, qos, retain)
