@@ -133,12 +133,10 @@ func (r *run) run(t *twin) {
 // succeeded applies what the call wants changed.
 func (r *run) succeeded(t *twin) {
 	t.beginLeft()
-	err := r.event.dated(t, &r.effects)
-	if err == nil {
-		ends := t.onBehalf(r.command)
-		err = t.apply(&r.effects, t.cfg)
-		ends()
-	}
+	r.event.date(r.effects.Changes)
+	ends := t.onBehalf(r.command)
+	err := t.apply(&r.event, &r.effects)
+	ends()
 	if err != nil {
 		r.refused(t, &drivers.DriverError{Code: -1, Message: "effects refused: " + err.Error()})
 		return
@@ -165,6 +163,7 @@ func (r *run) succeeded(t *twin) {
 		if r.effects.Pending && !r.command.noAnswer {
 			t.await(r.command)
 		} else {
+			t.checkOutput(r.command, r.effects.Output)
 			t.conclude(r.command, pb.Outcome_OUTCOME_DONE, r.effects.Output, nil)
 		}
 	}

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,12 +30,17 @@ const (
 	maxSamples = 64 << 10
 )
 
-// apply makes the effects of a call the twin's state, all of them or none.
-func (t *twin) apply(eff *drivers.Effects, cfg *config) error {
+// apply makes the effects of an event's call the twin's state: all of them, but for what is wrongly typed, or none.
+func (t *twin) apply(v *event, eff *drivers.Effects) error {
 	if len(eff.Changes) == 0 && eff.Memory == nil && len(eff.Events) == 0 && len(eff.Timers) == 0 && eff.Describe == nil &&
 		len(eff.Discovered) == 0 && len(eff.Subscriptions) == 0 {
 		return nil
 	}
+	model, patch, err := t.described(eff.Describe)
+	if err != nil {
+		return err
+	}
+	misfits := takeMisfits(eff, cmp.Or(model, t.model))
 	values := make([]state.Value, len(eff.Changes))
 	if err := t.checkEffects(eff, values); err != nil {
 		return err
@@ -43,18 +49,22 @@ func (t *twin) apply(eff *drivers.Effects, cfg *config) error {
 	if err != nil {
 		return err
 	}
-	if eff.Describe != nil {
-		if err := t.describe(eff.Describe); err != nil {
-			return err
-		}
+	if model != nil {
+		t.model, t.patch, t.patchDirty = model, patch, true
+		t.changed()
 	}
+	t.listMisfits(v, misfits)
 	t.setTimers(eff.Timers)
 	t.subscribe(subscriptions)
 	if eff.Memory != nil && string(eff.Memory) != t.st.Memory {
 		t.st.Memory = string(eff.Memory)
 		t.soil()
 	}
-	t.report(eff.Changes, values, nil)
+	if v.historical {
+		t.past(eff.Changes, values)
+	} else {
+		t.report(eff.Changes, values, nil)
+	}
 	for _, ev := range eff.Events {
 		t.e.stats.event()
 		t.emitEvent(ev)
@@ -261,27 +271,21 @@ func (t *twin) sample(s storage.Sample) {
 
 func sampleSize(s storage.Sample) int { return len(s.Property) + 22 }
 
-// describe refines the model by what the unit really has.
-func (t *twin) describe(patch []byte) error {
-	if t.spec == nil {
-		return nil // the driver went meanwhile
+// described gives the model as a call describes it, with the patch that makes it so; nil: it is as it was.
+func (t *twin) described(patch []byte) (*drivers.Model, []byte, error) {
+	if t.spec == nil || patch == nil {
+		return nil, nil, nil // the driver went meanwhile, or says nothing
 	}
 	merged, err := mergePatches(t.patch, patch)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	if len(merged) > maxPatch {
-		return fmt.Errorf("a model patch of %d bytes, %d are allowed", len(merged), maxPatch)
+		return nil, nil, fmt.Errorf("a model patch of %d bytes, %d are allowed", len(merged), maxPatch)
 	}
 	if string(merged) == string(t.patch) {
-		return nil
+		return nil, nil, nil
 	}
 	m, err := t.e.catalog.patched(t.spec, merged)
-	if err != nil {
-		return err
-	}
-	t.model, t.patch = m, merged
-	t.patchDirty = true
-	t.changed()
-	return nil
+	return m, merged, err
 }

@@ -139,7 +139,7 @@ func TestHistoricalMessageChangesNoState(t *testing.T) {
 		t.Errorf("samples %v", got)
 	}
 	// What is no sample is in the journal, of a driver's twin too.
-	if r := n.ingest(&actors.Ingest{Twin: "a", Payload: []byte(`{"level":"low"}`), Time: at + 1000, Historical: true}); r.Outcome != stored {
+	if r := n.ingest(&actors.Ingest{Twin: "a", Payload: []byte(`{"label":"low"}`), Time: at + 1000, Historical: true}); r.Outcome != stored {
 		t.Fatal(r)
 	}
 	if got := n.journaled(at); !slices.Contains(got, `"low" 1`) {

@@ -214,31 +214,22 @@ func (t *twin) inputOf(f *actorv1.Frame) []byte {
 	return append(append(append(in, f.Topic...), 0), f.Payload...)
 }
 
-// dated gives changes that a driver makes of a message the message's time. Those of a historical one go to history, and
-// are taken out.
-func (v *event) dated(t *twin, eff *drivers.Effects) error {
-	if v.at == 0 && !v.historical {
-		return nil
-	}
-	for i := range eff.Changes {
-		if eff.Changes[i].Time <= 0 {
-			eff.Changes[i].Time = v.at
+// date gives changes that a driver makes of a message the message's time.
+func (v *event) date(changes []drivers.Change) {
+	for i := range changes {
+		if v.at != 0 && changes[i].Time <= 0 {
+			changes[i].Time = v.at
 		}
 	}
-	if !v.historical {
-		return nil
-	}
-	for _, c := range eff.Changes {
-		x, err := state.ParseValue(c.Value)
-		if err != nil {
-			return fmt.Errorf("property %s: %w", c.Property, err)
-		}
+}
+
+// past gives history what a historical message brings, and the present nothing.
+func (t *twin) past(changes []drivers.Change, values []state.Value) {
+	for i, c := range changes {
 		at := c.Time
 		if at <= 0 {
 			at = t.stamp()
 		}
-		t.sampleOf(c.Property, x, at)
+		t.sampleOf(c.Property, values[i], at)
 	}
-	eff.Changes = nil
-	return nil
 }

@@ -516,7 +516,7 @@ func (t *twin) heard(f *actorv1.Frame) {
 
 // convey gives a frame to the driver.
 func (t *twin) convey(f *actorv1.Frame, m *call) {
-	v := event{kind: drivers.EventReceived, done: func(err error) { t.took(f, m, err) }, link: f.Link, sequence: f.Sequence}
+	v := event{kind: drivers.EventReceived, done: func(err error) { t.took(f, m, err) }, link: f.Link, sequence: f.Sequence, frame: f}
 	if f.Id != "" {
 		v.id = hashID(f.Id)
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/polluxhq/pollux/actors/state"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
+	actorv1 "github.com/polluxhq/pollux/proto/pollux/actor/v1"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
@@ -27,6 +28,8 @@ type event struct {
 	historical bool
 	// id is the hash of the message's id; 0: it has none. link and sequence are the frame's.
 	id, link, sequence uint64
+	// frame is the message, where it came through a door.
+	frame *actorv1.Frame
 	// will: it tells whether the device is there, and is the twin's own to hear. speaks: it shows that the device is there.
 	will, speaks bool
 	// answer, where not nil, is given the driver's output or its refusal, before done.

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/polluxhq/pollux/drivers/sdk/wire"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
@@ -54,8 +53,8 @@ type Action struct {
 	// Safe actions change nothing; idempotent ones may be tried again.
 	Safe, Idempotent bool
 	// Queue is how its commands queue; nil: as by default.
-	Queue *Queue
-	input *jsonschema.Schema
+	Queue         *Queue
+	input, output *jsonschema.Schema
 	// object: the input is an object and nothing else.
 	object bool
 }
@@ -64,6 +63,8 @@ type Action struct {
 type EventInfo struct {
 	Name, Title, Description string
 	Data                     json.RawMessage
+	// types is what Data says of types.
+	types *jsonschema.Schema
 }
 
 type thingText struct {
@@ -233,7 +234,7 @@ func (m *Model) addAction(name string, raw json.RawMessage) error {
 		a.object = a.input.Types != nil && slices.Equal(a.input.Types.ToStrings(), []string{"object"})
 	}
 	if len(text.Output) > 0 {
-		if _, err = compileData(path+"/output", text.Output); err != nil {
+		if a.output, err = compileData(path+"/output", text.Output); err != nil {
 			return err
 		}
 	}
@@ -253,12 +254,14 @@ func (m *Model) addEvent(name string, raw json.RawMessage) error {
 	if err := json.Unmarshal(raw, &text); err != nil {
 		return bad(path, "%s", err)
 	}
+	e := &EventInfo{Name: name, Title: text.Title, Description: text.Description, Data: text.Data}
 	if len(text.Data) > 0 {
 		if _, err := compileData(path+"/data", text.Data); err != nil {
 			return err
 		}
+		e.types = compileTypes(path+"/data", text.Data)
 	}
-	m.events[name] = &EventInfo{Name: name, Title: text.Title, Description: text.Description, Data: text.Data}
+	m.events[name] = e
 	return nil
 }
 
@@ -307,40 +310,13 @@ func (m *Model) ValidateProperty(name string, value []byte) error {
 	if err != nil {
 		return err
 	}
-	return checkValue(subject, p.schema, decoded)
-}
-
-// Fits says whether a reported value, valid JSON, is of the property's type; null always is. It looks at the type
-// alone: what a device reports is taken even where it is out of its range. It costs nanoseconds.
-func (p *Property) Fits(value []byte) bool {
-	v := wire.Value(value)
-	switch v.Kind() {
-	case wire.Null:
-		return true
-	case wire.Bool:
-		return p.Type == "boolean"
-	case wire.Number:
-		if p.Type == "integer" {
-			_, ok := v.Int()
-			return ok
-		}
-		return p.Type == "number"
-	case wire.String:
-		return p.Type == "string"
-	case wire.Array:
-		return p.Type == "array"
-	case wire.Object:
-		return p.Type == "object"
-	}
-	return false
-}
-
-// Check says why a reported value does not fit the property's whole schema, or nil. Errors are *SchemaError.
-func (p *Property) Check(value []byte) error {
-	subject := "property " + p.Name
-	decoded, err := decodeValue(subject, value)
-	if err != nil {
+	if err := checkValue(subject, p.schema, decoded); err != nil {
 		return err
 	}
-	return checkValue(subject, p.schema, decoded)
+	if number, ok := decoded.(json.Number); ok && p.Type == "integer" {
+		if why := p.Misfit([]byte(number)); why != "" {
+			return &SchemaError{Subject: subject, Reason: why}
+		}
+	}
+	return nil
 }

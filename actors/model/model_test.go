@@ -98,6 +98,26 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// A number that cannot be kept is refused in plain words, with the number and where it was.
+func TestNumbersThatCannotBeKept(t *testing.T) {
+	m := parse(t, `"a":{"type":"number"},"n":{"type":"integer"},"o":{"type":"object"},"u":{"type":"number","unit":"Cel","pollux:unit":"[degF]"}`, "")
+	got := m.Read([]byte(`{"a":1e400,"n":9007199254740993,"o":{"x":[-1e999]},"u":1e400}`), 0, now, usual)
+	var all []string
+	for _, r := range got.Refused {
+		all = append(all, r.Code+" "+r.Why())
+	}
+	said := strings.Join(all, "\n")
+	for _, want := range []string{"a: 1e400 is beyond what a number can be", "n: 9007199254740993 is a whole number beyond ±9007199254740991",
+		"the number -1e999 is beyond what a number can be", "u: 1e400 is beyond what a number can be"} {
+		if strings.Count(said, want) != 1 {
+			t.Errorf("%q is not once in\n%s", want, said)
+		}
+	}
+	if strings.Contains(said, "strconv") || strings.Contains(said, "float64") || len(got.Readings) != 0 {
+		t.Errorf("%d readings and\n%s", len(got.Readings), said)
+	}
+}
+
 func sortedWords(s string) string {
 	w := strings.Fields(s)
 	for i := range w {

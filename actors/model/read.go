@@ -280,7 +280,7 @@ func (r *reader) value(p *Property, raw wire.Value) (state.Value, bool) {
 		return state.NumberValue(x), true
 	}
 	if !p.Fits(raw) {
-		r.out.refuse(WrongType, p.Name, "%.64s is no %s", raw, p.Type)
+		r.out.refuse(WrongType, p.Name, "%s", p.Misfit(raw))
 		return state.Value{}, false
 	}
 	if isNumber {

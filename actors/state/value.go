@@ -4,6 +4,7 @@ package state
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -96,7 +97,12 @@ func ParseValue(raw []byte) (Value, error) {
 		}
 	}
 	var a any
-	if err := json.Unmarshal(raw, &a); err != nil {
+	err := json.Unmarshal(raw, &a)
+	var beyond *json.UnmarshalTypeError
+	if errors.As(err, &beyond) { // what else is JSON fits any
+		return Value{}, fmt.Errorf("the %.60s is beyond what a number can be, about 1.8e308", beyond.Value)
+	}
+	if err != nil {
 		return Value{}, fmt.Errorf("parse value: %w", err)
 	}
 	return FromAny(a)

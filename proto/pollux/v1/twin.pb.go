@@ -790,8 +790,9 @@ type TwinState struct {
 	// logs, events; state counts the times that values had to wait because so much was written. Since the twin came to life
 	// where it is.
 	OverQuota map[string]uint64 `protobuf:"bytes,10,rep,name=over_quota,json=overQuota,proto3" json:"over_quota,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	// Of a twin with a model: values that came and were not taken as they are, by why: deadband, rate, flap, late, ignored (paths
-	// that the model does not know), or the code of the refusal. Since the twin came to life where it is.
+	// Values that came and were not taken as they are, by why: the code of the refusal, such as wrong_type; of a twin with a model also
+	// deadband, rate, flap, late and ignored (paths that the model does not know). wrong_output: answers of actions that do not fit their
+	// schema, and were passed on. Since the twin came to life where it is.
 	Filtered map[string]uint64 `protobuf:"bytes,11,rep,name=filtered,proto3" json:"filtered,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// How the properties that are computed are, by name.
 	Derived map[string]*DerivedState `protobuf:"bytes,12,rep,name=derived,proto3" json:"derived,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`

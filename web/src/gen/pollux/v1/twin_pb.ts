@@ -304,8 +304,9 @@ export type TwinState = Message<"pollux.v1.TwinState"> & {
   overQuota: { [key: string]: bigint };
 
   /**
-   * Of a twin with a model: values that came and were not taken as they are, by why: deadband, rate, flap, late, ignored (paths
-   * that the model does not know), or the code of the refusal. Since the twin came to life where it is.
+   * Values that came and were not taken as they are, by why: the code of the refusal, such as wrong_type; of a twin with a model also
+   * deadband, rate, flap, late and ignored (paths that the model does not know). wrong_output: answers of actions that do not fit their
+   * schema, and were passed on. Since the twin came to life where it is.
    *
    * @generated from field: map<string, uint64> filtered = 11;
    */
