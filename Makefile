@@ -40,7 +40,7 @@ FORCE:
 define go_driver
 @mkdir -p bin/drivers build/guests
 @echo "building driver $*"
-@GOOS=wasip1 GOARCH=wasm $(GO) build -buildmode=c-shared -ldflags=-w -o build/guests/$*.wasm ./$(<D)
+@GOOS=wasip1 GOARCH=wasm $(GO) build -buildvcs=false -buildmode=c-shared -ldflags=-w -o build/guests/$*.wasm ./$(<D)
 @$(GO) run ./drivers/sdk/pack -manifest $< -o $@ build/guests/$*.wasm
 endef
 

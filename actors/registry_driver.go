@@ -146,7 +146,7 @@ func (r *Registry) sameDriver(old, d *pb.Driver, file []byte) (*pb.Driver, bool,
 		}
 		return old, false, nil
 	}
-	return nil, false, fmt.Errorf("driver %s %s with another file: %w", d.Name, d.Version, ErrExists)
+	return nil, false, fmt.Errorf("driver %s %s is there with another file: raise the version: %w", d.Name, d.Version, ErrExists)
 }
 
 // reindex writes the index records of the twins that go over to another version, where it listens to other topics.

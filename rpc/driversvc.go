@@ -110,10 +110,28 @@ func (d *driverService) AddFromCatalog(ctx context.Context, r *connect.Request[p
 		return nil, err
 	}
 	driver, created, err := d.put(ctx, file, false)
+	differs := errors.Is(err, actors.ErrExists)
+	if differs {
+		driver, err = d.carried(r.Msg.Name)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return connect.NewResponse(&pb.AddFromCatalogResponse{Driver: driver, Created: created}), nil
+	return connect.NewResponse(&pb.AddFromCatalogResponse{Driver: driver, Created: created, Differs: differs}), nil
+}
+
+// carried gives what is there of the version that the binary carries.
+func (d *driverService) carried(name string) (*pb.Driver, error) {
+	list, err := d.catalog()
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range list {
+		if c.Name == name {
+			return d.s.o.Registry.GetDriver(name, c.Version)
+		}
+	}
+	return nil, fmt.Errorf("driver %q: %w in the catalog", name, fs.ErrNotExist)
 }
 
 // readCatalog describes the drivers that the binary carries.

@@ -1,10 +1,13 @@
 package test
 
 import (
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -63,6 +66,45 @@ func TestDemo(t *testing.T) {
 			t.Errorf("%s has revision %d, %d in the run before", id, revision, twins[id])
 		}
 	}
+}
+
+// TestDemoOfAnotherBuild: the drivers that another build of pollux has put there stay, as a version keeps its file, and the house is built with
+// them. So it is when the sources have changed since the last `make run`.
+func TestDemoOfAnotherBuild(t *testing.T) {
+	t.Parallel()
+	n := harness.Start(t, harness.Options{})
+	text, err := os.ReadFile("../drivers/library/visca/visca.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "visca.js")
+	if err := os.WriteFile(file, append(text, "// of another build\n"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.Must("driver", "push", "--no-test", file)
+	there := n.Must("driver", "get", "visca", "-o", "json")
+	if out := n.Must("driver", "add", "visca"); !strings.Contains(out, "is there already, from another build of pollux, and stays") {
+		t.Errorf("the catalog's was added: %s", out)
+	}
+	if err := n.Stop(); err != nil {
+		t.Fatalf("%v\n%s", err, n.Log())
+	}
+	n = harness.Start(t, harness.Options{Dir: n.Dir, Args: []string{"--demo"}})
+	demoLink(t, n)
+	demoHouse(t, n.Twins())
+	if now := n.Must("driver", "get", "visca", "-o", "json"); digestOf(t, now) != digestOf(t, there) {
+		t.Errorf("the driver is\n%s\nand was\n%s", now, there)
+	}
+}
+
+// digestOf is the digest of a driver that the command line shows.
+func digestOf(t *testing.T, shown string) string {
+	t.Helper()
+	var d struct{ Digest string }
+	if err := json.Unmarshal([]byte(shown), &d); err != nil || d.Digest == "" {
+		t.Fatalf("%v in %s", err, shown)
+	}
+	return d.Digest
 }
 
 // demoLink waits for the line with the login link.

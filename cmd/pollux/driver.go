@@ -71,6 +71,11 @@ func driverAdd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if d := res.Msg.Driver; res.Msg.Differs {
+				return a.show(res.Msg, func(w io.Writer) {
+					fmt.Fprintf(w, "%s@%s is there already, from another build of pollux, and stays: a version keeps its file\n", d.Name, d.Version)
+				})
+			}
 			return a.installed(res.Msg, res.Msg.Driver, res.Msg.Created)
 		},
 	}

@@ -75,8 +75,9 @@ func (p *Project) buildGo(ctx context.Context) ([]byte, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	out := filepath.Join(dir, "driver.wasm")
-	// Without symbols of the debugger, but with names: they show in the twin's log where the driver crashes.
-	err = p.run(ctx, []string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0"}, "go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-w", "-o", out, ".")
+	// Without symbols of the debugger, but with names: they show in the twin's log where the driver crashes. Without the commit: the same
+	// sources make the same file, which a version keeps.
+	err = p.run(ctx, []string{"GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0"}, "go", "build", "-buildvcs=false", "-buildmode=c-shared", "-trimpath", "-ldflags=-w", "-o", out, ".")
 	if err != nil {
 		return nil, err
 	}

@@ -881,9 +881,11 @@ func (x *AddFromCatalogRequest) GetName() string {
 }
 
 type AddFromCatalogResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Driver        *Driver                `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
-	Created       bool                   `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Driver  *Driver                `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
+	Created bool                   `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"`
+	// The version that is there has another file than the one that the binary carries.
+	Differs       bool `protobuf:"varint,3,opt,name=differs,proto3" json:"differs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -928,6 +930,13 @@ func (x *AddFromCatalogResponse) GetDriver() *Driver {
 func (x *AddFromCatalogResponse) GetCreated() bool {
 	if x != nil {
 		return x.Created
+	}
+	return false
+}
+
+func (x *AddFromCatalogResponse) GetDiffers() bool {
+	if x != nil {
+		return x.Differs
 	}
 	return false
 }
@@ -2783,10 +2792,11 @@ const file_pollux_v1_driver_proto_rawDesc = "" +
 	"\x13ListCatalogResponse\x12+\n" +
 	"\adrivers\x18\x01 \x03(\v2\x11.pollux.v1.DriverR\adrivers\"4\n" +
 	"\x15AddFromCatalogRequest\x12\x1b\n" +
-	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04name\"]\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x04name\"w\n" +
 	"\x16AddFromCatalogResponse\x12)\n" +
 	"\x06driver\x18\x01 \x01(\v2\x11.pollux.v1.DriverR\x06driver\x12\x18\n" +
-	"\acreated\x18\x02 \x01(\bR\acreated\"\x17\n" +
+	"\acreated\x18\x02 \x01(\bR\acreated\x12\x18\n" +
+	"\adiffers\x18\x03 \x01(\bR\adiffers\"\x17\n" +
 	"\x15ListInterfacesRequest\"N\n" +
 	"\x16ListInterfacesResponse\x124\n" +
 	"\n" +

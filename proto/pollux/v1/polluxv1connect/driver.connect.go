@@ -88,7 +88,8 @@ type DriverServiceClient interface {
 	DeleteDriver(context.Context, *connect.Request[v1.DeleteDriverRequest]) (*connect.Response[v1.DeleteDriverResponse], error)
 	// ListCatalog lists the drivers carried inside the binary.
 	ListCatalog(context.Context, *connect.Request[v1.ListCatalogRequest]) (*connect.Response[v1.ListCatalogResponse], error)
-	// AddFromCatalog uploads a driver that the binary carries.
+	// AddFromCatalog uploads a driver that the binary carries. Where its version is there with another file, which is that of another
+	// build of Pollux, that one stays: a version keeps its file.
 	AddFromCatalog(context.Context, *connect.Request[v1.AddFromCatalogRequest]) (*connect.Response[v1.AddFromCatalogResponse], error)
 	// ListInterfaces lists the standard interfaces that a driver may implement.
 	ListInterfaces(context.Context, *connect.Request[v1.ListInterfacesRequest]) (*connect.Response[v1.ListInterfacesResponse], error)
@@ -333,7 +334,8 @@ type DriverServiceHandler interface {
 	DeleteDriver(context.Context, *connect.Request[v1.DeleteDriverRequest]) (*connect.Response[v1.DeleteDriverResponse], error)
 	// ListCatalog lists the drivers carried inside the binary.
 	ListCatalog(context.Context, *connect.Request[v1.ListCatalogRequest]) (*connect.Response[v1.ListCatalogResponse], error)
-	// AddFromCatalog uploads a driver that the binary carries.
+	// AddFromCatalog uploads a driver that the binary carries. Where its version is there with another file, which is that of another
+	// build of Pollux, that one stays: a version keeps its file.
 	AddFromCatalog(context.Context, *connect.Request[v1.AddFromCatalogRequest]) (*connect.Response[v1.AddFromCatalogResponse], error)
 	// ListInterfaces lists the standard interfaces that a driver may implement.
 	ListInterfaces(context.Context, *connect.Request[v1.ListInterfacesRequest]) (*connect.Response[v1.ListInterfacesResponse], error)

@@ -19,7 +19,7 @@ export function Catalog({ installed }: { installed: Driver[] }) {
     onError: (e) => notifications.show({ color: "red", message: explain(e) }),
     onSuccess: () => queries.invalidateQueries({ queryKey: ["drivers"] }),
   });
-  const there = (d: Driver) => installed.some((i) => i.name === d.name && (i.digest === d.digest || (!d.digest && i.version === d.version)));
+  const there = (d: Driver) => installed.some((i) => i.name === d.name && i.version === d.version);
   return (
     <section className="panel" aria-label="Catalogue">
       <h2>Catalogue</h2>
