@@ -3,6 +3,7 @@ import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
 import { useId, useState } from "react";
 
 import { words } from "../model/thing";
+import { unitSymbol } from "../model/unit";
 import { choices, kindOf, memberOf, type Problems, type Schema } from "./types";
 
 interface FieldProps {
@@ -59,7 +60,7 @@ function Fields({ schema, value, onChange, path, problems }: Pick<FieldProps, "s
 function Field(props: FieldProps) {
   const { schema, value, onChange, path, label, required, problems } = props;
   const common = {
-    label: schema.unit ? `${label} (${schema.unit})` : label,
+    label: schema.unit ? `${label} (${unitSymbol(schema.unit)})` : label,
     description: schema.description,
     withAsterisk: required,
     "aria-required": required,

@@ -65,7 +65,7 @@ export function AlarmsRoom() {
         <div className="split">
           <div className="split-list">
             <section className="panel" aria-label="Alarms">
-              <h2>There are</h2>
+              <h2>Alarms</h2>
               {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
               {data && list.length === 0 && <p className="muted pad">Nothing needs attention.</p>}
               <ul className="list bounded">

@@ -3,6 +3,7 @@ import type { ReactNode } from "react";
 
 import type { Driver } from "../../gen/pollux/v1/driver_pb";
 import { parseManifest, readModel } from "../../model/thing";
+import { unitSymbol } from "../../model/unit";
 import { kindOf, memberOf, places, type Schema } from "../../schema/types";
 
 /** What a driver says of itself, in tables. */
@@ -37,7 +38,7 @@ export function ManifestView({ driver }: { driver: Driver }) {
       <Part
         name="Properties"
         head={["Property", "Type", "Unit", ""]}
-        rows={model.properties.map((p) => [named(p.title, p.name, p.description), type(p.schema), p.unit ?? "", p.writable ? "can be set" : ""])}
+        rows={model.properties.map((p) => [named(p.title, p.name, p.description), type(p.schema), unitSymbol(p.unit ?? ""), p.writable ? "can be set" : ""])}
       />
       <Part
         name="Actions"

@@ -65,7 +65,7 @@ export function FlowsRoom(p: Props) {
       <div className="split">
         <div className="split-list">
           <section className="panel" aria-label={p.title}>
-            <h2>There are</h2>
+            <h2>{p.title}</h2>
             {!p.list && !p.error && <Loader size="sm" m="md" aria-label="Loading" />}
             {p.list && list.length === 0 && <p className="muted pad">None yet.</p>}
             <ul className="list bounded">

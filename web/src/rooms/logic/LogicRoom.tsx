@@ -27,7 +27,7 @@ export function LogicRoom() {
       </RoomHead>
       <div className="logic-split">
         <section className="panel" aria-label="Logics">
-          <h2>There are</h2>
+          <h2>Logics</h2>
           {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
           {data && list.length === 0 && <p className="muted pad">None yet.</p>}
           <ul className="list bounded">

@@ -132,7 +132,7 @@ function Properties({ thing, onChange }: { thing: Record<string, unknown>; onCha
               <Table.Th w="16%">Path in messages</Table.Th>
               <Table.Th>Their unit</Table.Th>
               <Table.Th>Deadband</Table.Th>
-              <Table.Th>Stale after s</Table.Th>
+              <Table.Th title="Seconds without a message until it is stale">Stale (s)</Table.Th>
               <Table.Th w={70}>Writable</Table.Th>
               <Table.Th w={60}>Virtual</Table.Th>
               <Table.Th aria-label="Remove" />

@@ -52,7 +52,7 @@ export function ModelsRoom({ id }: { id?: string }) {
             </Button>
           </form>
           <section className="panel" aria-label="Models">
-            <h2>There are</h2>
+            <h2>Models</h2>
             {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
             {!isPending && all.length === 0 && <p className="muted pad">None yet. A twin of a model needs no driver: the model reads its messages.</p>}
             <ul className="list bounded">

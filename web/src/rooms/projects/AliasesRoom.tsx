@@ -40,14 +40,14 @@ export function AliasesRoom() {
   const narrowed = find.project || find.network || find.twin || find.text;
   return (
     <>
-      <RoomHead title="Aliases" tabs={projectTabs} note={query.data && `${count(list.length)}${query.hasNextPage ? " and more" : ""} ${narrowed ? "found" : "there"}`} error={query.error}>
+      <RoomHead title="Aliases" tabs={projectTabs} note={query.data && `${count(list.length)}${query.hasNextPage ? " and more" : ""} ${narrowed ? "found" : list.length === 1 ? "alias" : "aliases"}`} error={query.error}>
         <Button onClick={() => setMaking(true)}>New alias</Button>
       </RoomHead>
       <p className="room-lead">An alias is what a device calls itself outside: a network, a key and a value. Messages of that sender go to its twin.</p>
       <div className="split">
         <div className="split-list">
           <section className="panel" aria-label="Aliases">
-            <h2>There are</h2>
+            <h2>Aliases</h2>
             <Filters find={find} />
             {query.isPending && <Loader size="sm" m="md" aria-label="Loading" />}
             {query.data && list.length === 0 && <p className="muted pad">{narrowed ? "None is called so." : "None yet."}</p>}

@@ -31,7 +31,7 @@ export function ProjectsRoom() {
       <div className="split">
         <div className="split-list">
           <section className="panel" aria-label="Projects">
-            <h2>There are</h2>
+            <h2>Projects</h2>
             {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
             {data && list.length === 0 && <p className="muted pad">None yet.</p>}
             <ul className="list bounded">

@@ -45,7 +45,7 @@ export function RelationsRoom() {
       <NewRelation types={types} onMade={again} />
       <section className="panel" aria-label="Relations">
         <h2>
-          There are
+          Relations
           <span className="panel-tools">
             <TextInput aria-label="Of" placeholder="of default/pump, zone:default/hq …" value={of} onChange={(e) => setOf(e.currentTarget.value.trim())} w={210} />
             <Autocomplete aria-label="Type" placeholder="every type" data={types} value={type} onChange={setType} w={140} />

@@ -32,7 +32,7 @@ export function SystemsRoom({ id }: { id?: string }) {
       <div className="split">
         <div className="split-list">
           <section className="panel" aria-label="Systems">
-            <h2>There are</h2>
+            <h2>Systems</h2>
             {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
             {!isPending && all.length === 0 && <p className="muted pad">None yet.</p>}
             <ul className="list bounded">

@@ -33,7 +33,7 @@ export function TopicsRoom({ id }: { id?: string }) {
         <div className="split-list">
           <NewTopic />
           <section className="panel" aria-label="Topics">
-            <h2>There are</h2>
+            <h2>Topics</h2>
             {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
             {!isPending && alive.length === 0 && <p className="muted pad">None yet.</p>}
             <ul className="list bounded">

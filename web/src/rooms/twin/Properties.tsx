@@ -103,7 +103,6 @@ const Row = memo(function Row({ id, model, reported, desired, waitsFor, drawn, d
         <span>
           {model.title}
           <code>{model.name}</code>
-          {formula && <code className="prop-formula">= {formula}</code>}
         </span>
       </div>
       <div role="cell" className="prop-value" data-quality={reported && QUALITY[reported.quality]}>
@@ -117,6 +116,11 @@ const Row = memo(function Row({ id, model, reported, desired, waitsFor, drawn, d
       <div role="cell" className="prop-set">
         {model.writable && <SetValue id={id} model={model} reported={value} desired={desired} disabled={disabled} />}
       </div>
+      {formula && (
+        <code role="cell" className="prop-formula">
+          = {formula}
+        </code>
+      )}
     </div>
   );
 });
