@@ -185,6 +185,12 @@ func (r *run) param(name, otherwise string) string {
 	return otherwise
 }
 
+// group of a source whose URL names none. A - in the project is doubled: no two sources share a group, which would give each a part.
+func group(id string) string {
+	project, name, _ := strings.Cut(id, "/")
+	return "pollux-" + strings.ReplaceAll(project, "-", "--") + "-" + name
+}
+
 // open makes the client a member of the group. A group that has no position begins with the oldest record.
 func (r *run) open() error {
 	r.mu.Lock()
@@ -198,7 +204,7 @@ func (r *run) open() error {
 	if err != nil {
 		return err
 	}
-	r.c, err = kgo.NewClient(append(o, kgo.ConsumerGroup(r.param("group", "pollux-"+strings.ReplaceAll(r.m.Id, "/", "-"))), kgo.ConsumeTopics(kafka.Topic(r.u)),
+	r.c, err = kgo.NewClient(append(o, kgo.ConsumerGroup(r.param("group", group(r.m.Id))), kgo.ConsumeTopics(kafka.Topic(r.u)),
 		kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(), kgo.AdjustFetchOffsetsFn(r.adjust), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 	if err != nil {
 		return fmt.Errorf("kafka: %w", err)

@@ -31,7 +31,7 @@ type Source struct {
 	Id    string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
 	// kafka://HOST:PORT,HOST:PORT/TOPIC?group=&network=&key=&user=&sasl=plain|scram-sha-256|scram-sha-512&tls=true.
-	// Without group it is pollux-PROJECT-NAME, without network kafka, without key the topic.
+	// Without group it is pollux-PROJECT-NAME, a - in PROJECT doubled, without network kafka, without key the topic.
 	Url string `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
 	// Password. It is sealed at rest, and never given back.
 	Secret string `protobuf:"bytes,4,opt,name=secret,proto3" json:"secret,omitempty"`

@@ -35,7 +35,7 @@ export type Source = Message<"pollux.v1.Source"> & {
 
   /**
    * kafka://HOST:PORT,HOST:PORT/TOPIC?group=&network=&key=&user=&sasl=plain|scram-sha-256|scram-sha-512&tls=true.
-   * Without group it is pollux-PROJECT-NAME, without network kafka, without key the topic.
+   * Without group it is pollux-PROJECT-NAME, a - in PROJECT doubled, without network kafka, without key the topic.
    *
    * @generated from field: string url = 3;
    */
