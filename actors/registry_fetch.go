@@ -20,8 +20,9 @@ func (r *Registry) CreateSource(ctx context.Context, m *pb.Source) (*pb.Source, 
 	return r.putSource(ctx, m, &pb.Source{})
 }
 
-// UpdateSource replaces a source of the revision given. A secret that is not given stays, as long as the source reads from the same hosts.
-func (r *Registry) UpdateSource(ctx context.Context, m *pb.Source) (*pb.Source, error) {
+// UpdateSource replaces a source of the revision given. A secret that is not given stays, as long as the source reads from the same hosts, unless it is
+// to be removed.
+func (r *Registry) UpdateSource(ctx context.Context, m *pb.Source, removeSecret bool) (*pb.Source, error) {
 	id, err := CanonicalID(m.GetId())
 	if err != nil {
 		return nil, err
@@ -32,6 +33,11 @@ func (r *Registry) UpdateSource(ctx context.Context, m *pb.Source) (*pb.Source, 
 	}
 	if m.Revision == 0 {
 		return nil, invalid("/source/revision", "is missing: read the source first")
+	}
+	if removeSecret {
+		if err := dropSecret(m, &old.Secret); err != nil {
+			return nil, err
+		}
 	}
 	return r.putSource(ctx, m, old)
 }

@@ -138,6 +138,10 @@ func (r *Registry) outboxTail(id string) (*actorv1.TopicRecord, error) {
 
 // PutNotifier makes a notifier (revision 0) with its outbox, or replaces the one of the revision given.
 func (r *Registry) PutNotifier(ctx context.Context, m *pb.Notifier) (*pb.Notifier, error) {
+	return r.putNotifier(ctx, m, false)
+}
+
+func (r *Registry) putNotifier(ctx context.Context, m *pb.Notifier, removeSecret bool) (*pb.Notifier, error) {
 	id, err := CanonicalID(m.GetId())
 	if err != nil {
 		return nil, err
@@ -151,6 +155,14 @@ func (r *Registry) PutNotifier(ctx context.Context, m *pb.Notifier) (*pb.Notifie
 	if m, err = r.wholeNotifier(m); err != nil {
 		return nil, err
 	}
+	if removeSecret {
+		if err := dropSecret(m, &old.Secret); err != nil {
+			return nil, err
+		}
+		if err := at(r.e.notifiers.Check(m, false)); err != nil {
+			return nil, err
+		}
+	}
 	if err := r.keepNotifierSecret(ctx, m, old); err != nil {
 		return nil, err
 	}
@@ -161,15 +173,15 @@ func (r *Registry) PutNotifier(ctx context.Context, m *pb.Notifier) (*pb.Notifie
 	return shownNotifier(m), nil
 }
 
-// UpdateNotifier replaces a notifier of the revision given. What waits in its outbox stays.
-func (r *Registry) UpdateNotifier(ctx context.Context, m *pb.Notifier) (*pb.Notifier, error) {
+// UpdateNotifier replaces a notifier of the revision given. What waits in its outbox stays. So does a secret that is not given, unless it is to be removed.
+func (r *Registry) UpdateNotifier(ctx context.Context, m *pb.Notifier, removeSecret bool) (*pb.Notifier, error) {
 	if _, err := r.notifier(m.GetId()); err != nil {
 		return nil, err
 	}
 	if m.Revision == 0 {
 		return nil, invalid("/notifier/revision", "is missing: read the notifier first")
 	}
-	return r.PutNotifier(ctx, m)
+	return r.putNotifier(ctx, m, removeSecret)
 }
 
 // shownNotifier is a notifier without its secret.

@@ -33,12 +33,21 @@ func (r *Registry) keepSecret(ctx context.Context, kind string, m reaching, secr
 			return fmt.Errorf("%s %s: %w", kind, m.GetId(), err)
 		}
 	case was != "" && !there:
-		return invalid("/"+kind+"/secret", "is not sent to another host than it was given for: give it again")
+		return invalid("/"+kind+"/secret", "is not sent to another host than it was given for: give it again, or remove it")
 	case was == "" && given != "":
 		return invalid("/"+kind+"/secret", "is \"***\", and there is none to keep: give it")
 	default:
 		*secret = was
 	}
+	return nil
+}
+
+// dropSecret has a record keep no secret of the record as it was.
+func dropSecret(m reaching, was *string) error {
+	if m.GetSecret() != "" {
+		return invalid("/remove_secret", "is true, and there is a secret, too")
+	}
+	*was = ""
 	return nil
 }
 

@@ -24,8 +24,8 @@ func (r *Registry) CreateSink(ctx context.Context, m *pb.Sink) (*pb.Sink, error)
 	return r.putSink(ctx, m, &pb.Sink{})
 }
 
-// UpdateSink replaces a sink of the revision given. A secret that is not given stays, as long as the sink goes to the same host.
-func (r *Registry) UpdateSink(ctx context.Context, m *pb.Sink) (*pb.Sink, error) {
+// UpdateSink replaces a sink of the revision given. A secret that is not given stays, as long as the sink goes to the same host, unless it is to be removed.
+func (r *Registry) UpdateSink(ctx context.Context, m *pb.Sink, removeSecret bool) (*pb.Sink, error) {
 	id, err := CanonicalID(m.GetId())
 	if err != nil {
 		return nil, err
@@ -36,6 +36,11 @@ func (r *Registry) UpdateSink(ctx context.Context, m *pb.Sink) (*pb.Sink, error)
 	}
 	if m.Revision == 0 {
 		return nil, invalid("/sink/revision", "is missing: read the sink first")
+	}
+	if removeSecret {
+		if err := dropSecret(m, &old.Secret); err != nil {
+			return nil, err
+		}
 	}
 	return r.putSink(ctx, m, old)
 }

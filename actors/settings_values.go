@@ -80,7 +80,7 @@ func (r *Registry) valuesOf(id string) ([]*pb.SettingValue, error) {
 }
 
 func shownValue(v any, secret bool) (*structpb.Value, error) {
-	if secret {
+	if secret && v != "" { // that there is none is no secret
 		return structpb.NewStringValue(secretMask), nil
 	}
 	return structpb.NewValue(v)

@@ -53,7 +53,7 @@ func TestSinkBeginsWithItsRecord(t *testing.T) {
 	update := func(topic string, paused bool) {
 		t.Helper()
 		m.Topic, m.Paused = topic, paused
-		if m, err = n.reg.UpdateSink(ctx(t), m); err != nil {
+		if m, err = n.reg.UpdateSink(ctx(t), m, false); err != nil {
 			t.Fatal(err)
 		}
 	}

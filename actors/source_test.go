@@ -104,7 +104,7 @@ func TestKafkaSource(t *testing.T) {
 
 	// The group's position is lost while the source rests: all come again.
 	made.Paused = true
-	if made, err = n.reg.UpdateSource(ctx, made); err != nil {
+	if made, err = n.reg.UpdateSource(ctx, made, false); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the group is empty, and forgotten", func() bool {
@@ -118,7 +118,7 @@ func TestKafkaSource(t *testing.T) {
 		return err == nil && m.State.Read == 54
 	})
 	made.Paused = false
-	if _, err = n.reg.UpdateSource(ctx, made); err != nil {
+	if _, err = n.reg.UpdateSource(ctx, made, false); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the group is at the end again", func() bool { return position() == 54 })
@@ -173,7 +173,7 @@ func TestKafkaSourceOfATopicMadeAnew(t *testing.T) {
 	pause := func(yes bool) {
 		t.Helper()
 		made.Paused = yes
-		if made, err = n.reg.UpdateSource(ctx, made); err != nil {
+		if made, err = n.reg.UpdateSource(ctx, made, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -314,7 +314,7 @@ func TestKafkaSourceGoesBackWithItsState(t *testing.T) {
 	pause := func(yes bool) {
 		t.Helper()
 		made.Paused = yes
-		if made, err = n.reg.UpdateSource(ctx, made); err != nil {
+		if made, err = n.reg.UpdateSource(ctx, made, false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -384,7 +384,7 @@ func TestKafkaSourceOfABackupBeforeItsFirstRecord(t *testing.T) {
 		return err == nil && m.State.GetPositions()["readings/0"] == 5
 	})
 	made.Paused = true
-	if made, err = n.reg.UpdateSource(ctx, made); err != nil {
+	if made, err = n.reg.UpdateSource(ctx, made, false); err != nil {
 		t.Fatal(err)
 	}
 	begun.Cluster = "another one"
@@ -396,7 +396,7 @@ func TestKafkaSourceOfABackupBeforeItsFirstRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	made.Paused = false
-	if _, err := n.reg.UpdateSource(ctx, made); err != nil {
+	if _, err := n.reg.UpdateSource(ctx, made, false); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "they are read again", func() bool { x := n.counts("kafka"); return x.Stored == 5 && x.Duplicate == 5 })

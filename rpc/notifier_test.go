@@ -105,6 +105,13 @@ func TestNotifierService(t *testing.T) {
 	if changed, err := notifiers.UpdateNotifier(t.Context(), req(&pb.UpdateNotifierRequest{Notifier: next})); err != nil || !changed.Msg.Notifier.HasSecret {
 		t.Errorf("updated: %v, %v", changed, err)
 	}
+	if got, err = notifiers.GetNotifier(t.Context(), req(&pb.GetNotifierRequest{Id: p + "/hook"})); err != nil {
+		t.Fatal(err)
+	}
+	without := got.Msg.Notifier
+	if changed, err := notifiers.UpdateNotifier(t.Context(), req(&pb.UpdateNotifierRequest{Notifier: without, RemoveSecret: true})); err != nil || changed.Msg.Notifier.HasSecret {
+		t.Errorf("without its secret: %v, %v", changed, err)
+	}
 	list, err := notifiers.ListNotifiers(t.Context(), req(&pb.ListNotifiersRequest{Project: p}))
 	if err != nil || len(list.Msg.Notifiers) != 1 || list.Msg.Notifiers[0].Secret != "" {
 		t.Errorf("list: %v, %v", list, err)

@@ -39,7 +39,7 @@ func (s *notifierService) ListNotifiers(ctx context.Context, r *connect.Request[
 
 func (s *notifierService) UpdateNotifier(ctx context.Context, r *connect.Request[pb.UpdateNotifierRequest]) (*connect.Response[pb.UpdateNotifierResponse], error) {
 	return bounded(ctx, func(ctx context.Context) (*pb.UpdateNotifierResponse, error) {
-		m, err := s.s.o.Registry.UpdateNotifier(ctx, r.Msg.Notifier)
+		m, err := s.s.o.Registry.UpdateNotifier(ctx, r.Msg.Notifier, r.Msg.RemoveSecret)
 		return &pb.UpdateNotifierResponse{Notifier: m}, err
 	})
 }

@@ -81,6 +81,16 @@ func TestSinkService(t *testing.T) {
 	if _, err := sinks.UpdateSink(t.Context(), req(&pb.UpdateSinkRequest{Sink: m})); connect.CodeOf(err) != connect.CodeAborted && connect.CodeOf(err) != connect.CodeFailedPrecondition {
 		t.Errorf("an old revision: %v", err)
 	}
+	m = changed.Msg.Sink
+	m.Url, m.Secret = "https://elsewhere.example/in", "another"
+	if _, err := sinks.UpdateSink(t.Context(), req(&pb.UpdateSinkRequest{Sink: m, RemoveSecret: true})); connect.CodeOf(err) != connect.CodeInvalidArgument {
+		t.Errorf("a secret that is given and removed: %v", err)
+	}
+	m.Secret = ""
+	changed, err = sinks.UpdateSink(t.Context(), req(&pb.UpdateSinkRequest{Sink: m, RemoveSecret: true}))
+	if err != nil || changed.Msg.Sink.HasSecret {
+		t.Fatalf("without its secret it may go anywhere: %v, %v", changed, err)
+	}
 	all, err := sinks.ListSinks(t.Context(), req(&pb.ListSinksRequest{Project: p}))
 	if err != nil || len(all.Msg.Sinks) != 1 || all.Msg.Sinks[0].State.Delivered != 2 || all.Msg.Sinks[0].Secret != "" {
 		t.Errorf("list: %v, %v", all, err)

@@ -38,7 +38,7 @@ func (s *sinkService) ListSinks(ctx context.Context, r *connect.Request[pb.ListS
 }
 
 func (s *sinkService) UpdateSink(ctx context.Context, r *connect.Request[pb.UpdateSinkRequest]) (*connect.Response[pb.UpdateSinkResponse], error) {
-	m, err := s.s.o.Registry.UpdateSink(ctx, r.Msg.Sink)
+	m, err := s.s.o.Registry.UpdateSink(ctx, r.Msg.Sink, r.Msg.RemoveSecret)
 	if err != nil {
 		return nil, err
 	}

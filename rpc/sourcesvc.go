@@ -39,7 +39,7 @@ func (s *sourceService) ListSources(ctx context.Context, r *connect.Request[pb.L
 }
 
 func (s *sourceService) UpdateSource(ctx context.Context, r *connect.Request[pb.UpdateSourceRequest]) (*connect.Response[pb.UpdateSourceResponse], error) {
-	m, err := s.s.o.Registry.UpdateSource(ctx, r.Msg.Source)
+	m, err := s.s.o.Registry.UpdateSource(ctx, r.Msg.Source, r.Msg.RemoveSecret)
 	if err != nil {
 		return nil, err
 	}

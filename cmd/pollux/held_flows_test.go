@@ -31,7 +31,7 @@ func heldFlows(dir string) []heldRecord {
 				"title":          {set: []string{"--title", "x"}, clear: []string{"--title="}, shown: "Lake"},
 				"topic":          {set: []string{"--topic", "held/more"}, shown: "changes"},
 				"url":            {set: []string{"--to", "https://a:1/y"}, shown: "https://a:1/x"},
-				"secret":         {set: []string{"--secret-file", secret}, shown: "sealed"},
+				"secret":         {set: []string{"--secret-file", secret}, clear: []string{"--secret-file="}, shown: "sealed"},
 				"batch_messages": {set: []string{"--batch", "5"}, clear: []string{"--batch", "0"}, shown: "321"},
 				"batch_wait":     {set: []string{"--batch-wait", "5s"}, clear: []string{"--batch-wait", "0"}, shown: "7s"},
 				"oldest":         {set: []string{"--oldest=false"}},
@@ -41,7 +41,7 @@ func heldFlows(dir string) []heldRecord {
 			get: []string{"source", "get", "held/s"}, change: []string{"source", "update", "held/s"}, fields: map[string]heldField{
 				"title":  {set: []string{"--title", "x"}, clear: []string{"--title="}, shown: "Plant"},
 				"url":    {set: []string{"--from", "kafka://127.0.0.1:1/y?user=a&sasl=plain"}, shown: "127.0.0.1:1/x"},
-				"secret": {set: []string{"--secret-file", secret}, shown: "sealed"},
+				"secret": {set: []string{"--secret-file", secret}, clear: []string{"--secret-file="}, shown: "sealed"},
 				"paused": {set: []string{"=", "source", "resume", "held/s"}, shown: "paused"},
 			}},
 		{record: `simulation: {id: s, title: Day, scenario: "twins: [m1]\nrecord: {csv: x.csv}\n", csv: "time,power\n0,1\n10,2\n", paused: true, speed: 2.5, from: "2020-01-01T00:00:00Z", model: meter}`,

@@ -85,7 +85,7 @@ func (f *notifierFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.fields, "field", nil, "of --sms: `NAME=TEXT`; the text may have ${to}, ${body} and ${secret} in it; many times")
 	fl.StringArrayVar(&f.headers, "header", nil, "of --sms and webhooks: `NAME=TEXT`; many times, '' for none")
 	fl.StringVar(&f.url, "url", "", "another `URL` of Twilio, Telegram or ntfy than the provider's own")
-	fl.StringVar(&f.secretFile, "secret-file", "", "`FILE` with the password, token, address or signing key; - is the input")
+	fl.StringVar(&f.secretFile, "secret-file", "", "`FILE` with the password, token, address or signing key; - is the input, '' for none")
 	fl.StringVar(&f.subject, "subject", "", "template of the subject, as in '[${project}] ${subject}'")
 	fl.StringVar(&f.body, "body", "", "template of the text, as in '${body}\n${values.value}'")
 	fl.StringVar(&f.quiet, "quiet", "", "quiet hours `FROM-TO`, as in 22:00-06:00: what is not urgent waits for their end; - for none")
@@ -298,7 +298,7 @@ func notifierCreate(a *app) *cobra.Command {
 }
 
 // changeNotifier reads a notifier, changes it and writes it.
-func changeNotifier(a *app, cmd *cobra.Command, id, done string, change func(*pb.Notifier) error) error {
+func changeNotifier(a *app, cmd *cobra.Command, id, done string, change func(*pb.UpdateNotifierRequest) error) error {
 	n, err := a.dial()
 	if err != nil {
 		return err
@@ -309,10 +309,11 @@ func changeNotifier(a *app, cmd *cobra.Command, id, done string, change func(*pb
 	}
 	m := old.Msg.Notifier
 	m.State = nil
-	if err := change(m); err != nil {
+	r := &pb.UpdateNotifierRequest{Notifier: m}
+	if err := change(r); err != nil {
 		return err
 	}
-	res, err := n.notifiers.UpdateNotifier(cmd.Context(), req(&pb.UpdateNotifierRequest{Notifier: m}))
+	res, err := n.notifiers.UpdateNotifier(cmd.Context(), req(r))
 	if err != nil {
 		return err
 	}
@@ -324,9 +325,12 @@ func notifierUpdate(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update ID", Short: "Change a notifier", Args: exactly("ID"),
 		Long:    "Changes what the flags name and leaves the rest; 0 is the usual one again, and --to, --field and --header replace all of theirs. What waits in the outbox is sent by the new configuration.",
-		Example: "  pollux notifier update mail --to kim@example.com,lee@example.com\n  pollux notifier update mail --quiet -",
+		Example: "  pollux notifier update mail --to kim@example.com,lee@example.com\n  pollux notifier update mail --quiet -\n  pollux notifier update mail --user '' --secret-file ''     without a password from now on",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return changeNotifier(a, cmd, args[0], "changed", func(m *pb.Notifier) error { return f.into(cmd, m) })
+			return changeNotifier(a, cmd, args[0], "changed", func(r *pb.UpdateNotifierRequest) error {
+				r.RemoveSecret = cmd.Flags().Changed("secret-file") && f.secretFile == ""
+				return f.into(cmd, r.Notifier)
+			})
 		},
 	}
 	f.add(cmd)
@@ -341,8 +345,8 @@ func notifierPause(a *app, use string, paused bool) *cobra.Command {
 	return &cobra.Command{
 		Use: use + " ID", Short: short, Args: exactly("ID"), Example: "  pollux notifier " + use + " mail",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return changeNotifier(a, cmd, args[0], done, func(m *pb.Notifier) error {
-				m.Paused = paused
+			return changeNotifier(a, cmd, args[0], done, func(r *pb.UpdateNotifierRequest) error {
+				r.Notifier.Paused = paused
 				return nil
 			})
 		},

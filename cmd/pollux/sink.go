@@ -52,7 +52,7 @@ func (f *sinkFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.topic, "topic", "", "`TOPIC` that it reads")
 	cmd.Flags().StringVar(&f.to, "to", "", "`URL` where the messages go")
 	cmd.Flags().BoolVar(&f.oldest, "oldest", false, "begin with the oldest message that the topic keeps")
-	cmd.Flags().StringVar(&f.secretFile, "secret-file", "", "`FILE` with the password, secret key or signing key; - is the input")
+	cmd.Flags().StringVar(&f.secretFile, "secret-file", "", "`FILE` with the password, secret key or signing key; - is the input, '' for none")
 	cmd.Flags().Uint32Var(&f.batch, "batch", 0, "send with so many messages (50,000 of files, 500 of others, where it is not given)")
 	cmd.Flags().DurationVar(&f.wait, "batch-wait", 0, "or when the first has waited so `LONG` (1m of files, 1s of others)")
 }
@@ -85,8 +85,11 @@ func (f *sinkFlags) into(cmd *cobra.Command, m *pb.Sink) error {
 	return err
 }
 
-// readSecret from a file, or the input.
+// readSecret from a file, or the input. No file has none.
 func readSecret(cmd *cobra.Command, file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
 	read := func() ([]byte, error) { return os.ReadFile(file) }
 	if file == "-" {
 		read = func() ([]byte, error) { return io.ReadAll(cmd.InOrStdin()) }
@@ -133,7 +136,7 @@ func sinkCreate(a *app) *cobra.Command {
 }
 
 // changeSink reads a sink, changes it and writes it.
-func changeSink(a *app, cmd *cobra.Command, id, done string, change func(*pb.Sink) error) error {
+func changeSink(a *app, cmd *cobra.Command, id, done string, change func(*pb.UpdateSinkRequest) error) error {
 	n, err := a.dial()
 	if err != nil {
 		return err
@@ -144,10 +147,11 @@ func changeSink(a *app, cmd *cobra.Command, id, done string, change func(*pb.Sin
 	}
 	m := old.Msg.Sink
 	m.State = nil
-	if err := change(m); err != nil {
+	r := &pb.UpdateSinkRequest{Sink: m}
+	if err := change(r); err != nil {
 		return err
 	}
-	res, err := n.sinks.UpdateSink(cmd.Context(), req(&pb.UpdateSinkRequest{Sink: m}))
+	res, err := n.sinks.UpdateSink(cmd.Context(), req(r))
 	if err != nil {
 		return err
 	}
@@ -159,9 +163,12 @@ func sinkUpdate(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "update ID", Short: "Change a sink", Args: exactly("ID"),
 		Long:    "Changes what the flags name and leaves the rest; 0 is the usual one again. The sink goes on where it stood, of another topic with its next message,\nor with --oldest.",
-		Example: "  pollux sink update hook --to https://example.com/v2/alarms",
+		Example: "  pollux sink update hook --to https://example.com/v2/alarms\n  pollux sink update hook --secret-file ''                       without a secret from now on",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return changeSink(a, cmd, args[0], "changed", func(m *pb.Sink) error { return f.into(cmd, m) })
+			return changeSink(a, cmd, args[0], "changed", func(r *pb.UpdateSinkRequest) error {
+				r.RemoveSecret = cmd.Flags().Changed("secret-file") && f.secretFile == ""
+				return f.into(cmd, r.Sink)
+			})
 		},
 	}
 	f.add(cmd)
@@ -176,8 +183,8 @@ func sinkPause(a *app, use string, paused bool) *cobra.Command {
 	return &cobra.Command{
 		Use: use + " ID", Short: short, Args: exactly("ID"), Example: "  pollux sink " + use + " lake",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return changeSink(a, cmd, args[0], done, func(m *pb.Sink) error {
-				m.Paused = paused
+			return changeSink(a, cmd, args[0], done, func(r *pb.UpdateSinkRequest) error {
+				r.Sink.Paused = paused
 				return nil
 			})
 		},

@@ -36,7 +36,7 @@ type sourceFlags struct{ title, from, secretFile string }
 func (f *sourceFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.title, "title", "", "name for people")
 	cmd.Flags().StringVar(&f.from, "from", "", "`URL`: kafka://HOST:PORT,HOST:PORT/TOPIC?group=&network=&key=&user=&sasl=&tls=")
-	cmd.Flags().StringVar(&f.secretFile, "secret-file", "", "`FILE` with the password; - is the input")
+	cmd.Flags().StringVar(&f.secretFile, "secret-file", "", "`FILE` with the password; - is the input, '' for none")
 }
 
 func (f *sourceFlags) into(cmd *cobra.Command, m *pb.Source) (err error) {
@@ -81,7 +81,7 @@ func sourceCreate(a *app) *cobra.Command {
 }
 
 // changeSource reads a source, changes it and writes it.
-func changeSource(a *app, cmd *cobra.Command, id, done string, change func(*pb.Source) error) error {
+func changeSource(a *app, cmd *cobra.Command, id, done string, change func(*pb.UpdateSourceRequest) error) error {
 	n, err := a.dial()
 	if err != nil {
 		return err
@@ -92,10 +92,11 @@ func changeSource(a *app, cmd *cobra.Command, id, done string, change func(*pb.S
 	}
 	m := old.Msg.Source
 	m.State = nil
-	if err := change(m); err != nil {
+	r := &pb.UpdateSourceRequest{Source: m}
+	if err := change(r); err != nil {
 		return err
 	}
-	res, err := n.sources.UpdateSource(cmd.Context(), req(&pb.UpdateSourceRequest{Source: m}))
+	res, err := n.sources.UpdateSource(cmd.Context(), req(r))
 	if err != nil {
 		return err
 	}
@@ -106,9 +107,12 @@ func sourceUpdate(a *app) *cobra.Command {
 	var f sourceFlags
 	cmd := &cobra.Command{
 		Use: "update ID", Short: "Change a source", Args: exactly("ID"), Long: "Changes what the flags name and leaves the rest.",
-		Example: "  pollux source update plant --from kafka://kafka-2:9092/readings",
+		Example: "  pollux source update plant --from kafka://kafka-2:9092/readings\n  pollux source update plant --secret-file ''                   without a secret from now on",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return changeSource(a, cmd, args[0], "changed", func(m *pb.Source) error { return f.into(cmd, m) })
+			return changeSource(a, cmd, args[0], "changed", func(r *pb.UpdateSourceRequest) error {
+				r.RemoveSecret = cmd.Flags().Changed("secret-file") && f.secretFile == ""
+				return f.into(cmd, r.Source)
+			})
 		},
 	}
 	f.add(cmd)
@@ -123,8 +127,8 @@ func sourcePause(a *app, use string, paused bool) *cobra.Command {
 	return &cobra.Command{
 		Use: use + " ID", Short: short, Args: exactly("ID"), Example: "  pollux source " + use + " plant",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return changeSource(a, cmd, args[0], done, func(m *pb.Source) error {
-				m.Paused = paused
+			return changeSource(a, cmd, args[0], done, func(r *pb.UpdateSourceRequest) error {
+				r.Source.Paused = paused
 				return nil
 			})
 		},

@@ -1768,8 +1768,10 @@ func (x *ListNotifiersResponse) GetNextPageToken() string {
 }
 
 type UpdateNotifierRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Notifier      *Notifier              `protobuf:"bytes,1,opt,name=notifier,proto3" json:"notifier,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Notifier *Notifier              `protobuf:"bytes,1,opt,name=notifier,proto3" json:"notifier,omitempty"`
+	// Has it without a secret from now on.
+	RemoveSecret  bool `protobuf:"varint,2,opt,name=remove_secret,json=removeSecret,proto3" json:"remove_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1809,6 +1811,13 @@ func (x *UpdateNotifierRequest) GetNotifier() *Notifier {
 		return x.Notifier
 	}
 	return nil
+}
+
+func (x *UpdateNotifierRequest) GetRemoveSecret() bool {
+	if x != nil {
+		return x.RemoveSecret
+	}
+	return false
 }
 
 type UpdateNotifierResponse struct {
@@ -2409,9 +2418,10 @@ const file_pollux_v1_notify_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xe8\aR\tpageToken\"r\n" +
 	"\x15ListNotifiersResponse\x121\n" +
 	"\tnotifiers\x18\x01 \x03(\v2\x13.pollux.v1.NotifierR\tnotifiers\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"P\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"u\n" +
 	"\x15UpdateNotifierRequest\x127\n" +
-	"\bnotifier\x18\x01 \x01(\v2\x13.pollux.v1.NotifierB\x06\xbaH\x03\xc8\x01\x01R\bnotifier\"I\n" +
+	"\bnotifier\x18\x01 \x01(\v2\x13.pollux.v1.NotifierB\x06\xbaH\x03\xc8\x01\x01R\bnotifier\x12#\n" +
+	"\rremove_secret\x18\x02 \x01(\bR\fremoveSecret\"I\n" +
 	"\x16UpdateNotifierResponse\x12/\n" +
 	"\bnotifier\x18\x01 \x01(\v2\x13.pollux.v1.NotifierR\bnotifier\"3\n" +
 	"\x15DeleteNotifierRequest\x12\x1a\n" +

@@ -622,8 +622,10 @@ func (x *ListSinksResponse) GetNextPageToken() string {
 }
 
 type UpdateSinkRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sink          *Sink                  `protobuf:"bytes,1,opt,name=sink,proto3" json:"sink,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Sink  *Sink                  `protobuf:"bytes,1,opt,name=sink,proto3" json:"sink,omitempty"`
+	// Has it without a secret from now on.
+	RemoveSecret  bool `protobuf:"varint,2,opt,name=remove_secret,json=removeSecret,proto3" json:"remove_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -663,6 +665,13 @@ func (x *UpdateSinkRequest) GetSink() *Sink {
 		return x.Sink
 	}
 	return nil
+}
+
+func (x *UpdateSinkRequest) GetRemoveSecret() bool {
+	if x != nil {
+		return x.RemoveSecret
+	}
+	return false
 }
 
 type UpdateSinkResponse struct {
@@ -844,9 +853,10 @@ const file_pollux_v1_sink_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"b\n" +
 	"\x11ListSinksResponse\x12%\n" +
 	"\x05sinks\x18\x01 \x03(\v2\x0f.pollux.v1.SinkR\x05sinks\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"@\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"e\n" +
 	"\x11UpdateSinkRequest\x12+\n" +
-	"\x04sink\x18\x01 \x01(\v2\x0f.pollux.v1.SinkB\x06\xbaH\x03\xc8\x01\x01R\x04sink\"9\n" +
+	"\x04sink\x18\x01 \x01(\v2\x0f.pollux.v1.SinkB\x06\xbaH\x03\xc8\x01\x01R\x04sink\x12#\n" +
+	"\rremove_secret\x18\x02 \x01(\bR\fremoveSecret\"9\n" +
 	"\x12UpdateSinkResponse\x12#\n" +
 	"\x04sink\x18\x01 \x01(\v2\x0f.pollux.v1.SinkR\x04sink\",\n" +
 	"\x11DeleteSinkRequest\x12\x17\n" +

@@ -529,8 +529,10 @@ func (x *ListSourcesResponse) GetNextPageToken() string {
 }
 
 type UpdateSourceRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Source        *Source                `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Source *Source                `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
+	// Has it without a secret from now on.
+	RemoveSecret  bool `protobuf:"varint,2,opt,name=remove_secret,json=removeSecret,proto3" json:"remove_secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -570,6 +572,13 @@ func (x *UpdateSourceRequest) GetSource() *Source {
 		return x.Source
 	}
 	return nil
+}
+
+func (x *UpdateSourceRequest) GetRemoveSecret() bool {
+	if x != nil {
+		return x.RemoveSecret
+	}
+	return false
 }
 
 type UpdateSourceResponse struct {
@@ -740,9 +749,10 @@ const file_pollux_v1_source_proto_rawDesc = "" +
 	"page_token\x18\x03 \x01(\tR\tpageToken\"j\n" +
 	"\x13ListSourcesResponse\x12+\n" +
 	"\asources\x18\x01 \x03(\v2\x11.pollux.v1.SourceR\asources\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"H\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"m\n" +
 	"\x13UpdateSourceRequest\x121\n" +
-	"\x06source\x18\x01 \x01(\v2\x11.pollux.v1.SourceB\x06\xbaH\x03\xc8\x01\x01R\x06source\"A\n" +
+	"\x06source\x18\x01 \x01(\v2\x11.pollux.v1.SourceB\x06\xbaH\x03\xc8\x01\x01R\x06source\x12#\n" +
+	"\rremove_secret\x18\x02 \x01(\bR\fremoveSecret\"A\n" +
 	"\x14UpdateSourceResponse\x12)\n" +
 	"\x06source\x18\x01 \x01(\v2\x11.pollux.v1.SourceR\x06source\".\n" +
 	"\x13DeleteSourceRequest\x12\x17\n" +

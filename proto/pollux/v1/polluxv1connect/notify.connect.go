@@ -63,7 +63,7 @@ type NotifierServiceClient interface {
 	CreateNotifier(context.Context, *connect.Request[v1.CreateNotifierRequest]) (*connect.Response[v1.CreateNotifierResponse], error)
 	GetNotifier(context.Context, *connect.Request[v1.GetNotifierRequest]) (*connect.Response[v1.GetNotifierResponse], error)
 	ListNotifiers(context.Context, *connect.Request[v1.ListNotifiersRequest]) (*connect.Response[v1.ListNotifiersResponse], error)
-	// UpdateNotifier replaces a notifier of the revision that was read. What waits in its outbox stays. A secret that is not given stays.
+	// UpdateNotifier replaces a notifier of the revision that was read. What waits in its outbox stays. A secret that is not given stays, unless it is to be removed.
 	UpdateNotifier(context.Context, *connect.Request[v1.UpdateNotifierRequest]) (*connect.Response[v1.UpdateNotifierResponse], error)
 	// DeleteNotifier deletes a notifier and its outbox.
 	DeleteNotifier(context.Context, *connect.Request[v1.DeleteNotifierRequest]) (*connect.Response[v1.DeleteNotifierResponse], error)
@@ -197,7 +197,7 @@ type NotifierServiceHandler interface {
 	CreateNotifier(context.Context, *connect.Request[v1.CreateNotifierRequest]) (*connect.Response[v1.CreateNotifierResponse], error)
 	GetNotifier(context.Context, *connect.Request[v1.GetNotifierRequest]) (*connect.Response[v1.GetNotifierResponse], error)
 	ListNotifiers(context.Context, *connect.Request[v1.ListNotifiersRequest]) (*connect.Response[v1.ListNotifiersResponse], error)
-	// UpdateNotifier replaces a notifier of the revision that was read. What waits in its outbox stays. A secret that is not given stays.
+	// UpdateNotifier replaces a notifier of the revision that was read. What waits in its outbox stays. A secret that is not given stays, unless it is to be removed.
 	UpdateNotifier(context.Context, *connect.Request[v1.UpdateNotifierRequest]) (*connect.Response[v1.UpdateNotifierResponse], error)
 	// DeleteNotifier deletes a notifier and its outbox.
 	DeleteNotifier(context.Context, *connect.Request[v1.DeleteNotifierRequest]) (*connect.Response[v1.DeleteNotifierResponse], error)

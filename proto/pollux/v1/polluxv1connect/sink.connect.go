@@ -50,7 +50,7 @@ type SinkServiceClient interface {
 	CreateSink(context.Context, *connect.Request[v1.CreateSinkRequest]) (*connect.Response[v1.CreateSinkResponse], error)
 	GetSink(context.Context, *connect.Request[v1.GetSinkRequest]) (*connect.Response[v1.GetSinkResponse], error)
 	ListSinks(context.Context, *connect.Request[v1.ListSinksRequest]) (*connect.Response[v1.ListSinksResponse], error)
-	// UpdateSink replaces a sink of the revision that was read. It goes on where it stood. A secret that is not given stays.
+	// UpdateSink replaces a sink of the revision that was read. It goes on where it stood. A secret that is not given stays, unless it is to be removed.
 	UpdateSink(context.Context, *connect.Request[v1.UpdateSinkRequest]) (*connect.Response[v1.UpdateSinkResponse], error)
 	DeleteSink(context.Context, *connect.Request[v1.DeleteSinkRequest]) (*connect.Response[v1.DeleteSinkResponse], error)
 }
@@ -140,7 +140,7 @@ type SinkServiceHandler interface {
 	CreateSink(context.Context, *connect.Request[v1.CreateSinkRequest]) (*connect.Response[v1.CreateSinkResponse], error)
 	GetSink(context.Context, *connect.Request[v1.GetSinkRequest]) (*connect.Response[v1.GetSinkResponse], error)
 	ListSinks(context.Context, *connect.Request[v1.ListSinksRequest]) (*connect.Response[v1.ListSinksResponse], error)
-	// UpdateSink replaces a sink of the revision that was read. It goes on where it stood. A secret that is not given stays.
+	// UpdateSink replaces a sink of the revision that was read. It goes on where it stood. A secret that is not given stays, unless it is to be removed.
 	UpdateSink(context.Context, *connect.Request[v1.UpdateSinkRequest]) (*connect.Response[v1.UpdateSinkResponse], error)
 	DeleteSink(context.Context, *connect.Request[v1.DeleteSinkRequest]) (*connect.Response[v1.DeleteSinkResponse], error)
 }

@@ -1,4 +1,4 @@
-import { Autocomplete, Button, PasswordInput, TextInput } from "@mantine/core";
+import { Autocomplete, Button, Checkbox, PasswordInput, TextInput } from "@mantine/core";
 import { useMutation } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 
@@ -13,10 +13,11 @@ export interface Change {
   topic: string;
   /** Empty: it stays as it is. */
   secret: string;
+  removeSecret: boolean;
 }
 
 interface Props {
-  old: Change & { hasSecret: boolean };
+  old: Omit<Change, "removeSecret"> & { hasSecret: boolean };
   /** Topics to choose from; none: it has no topic. */
   topics?: string[];
   save: (change: Change) => Promise<unknown>;
@@ -29,7 +30,8 @@ export function FlowEdit({ old, topics, save, onClose }: Props) {
   const [url, setURL] = useState(old.url);
   const [topic, setTopic] = useState(old.topic);
   const [secret, setSecret] = useState("");
-  const change = useMutation({ mutationFn: () => save({ id: old.id, revision: old.revision, title, url, topic, secret }), onSuccess: onClose });
+  const [removeSecret, setRemoveSecret] = useState(false);
+  const change = useMutation({ mutationFn: () => save({ id: old.id, revision: old.revision, title, url, topic, secret: removeSecret ? "" : secret, removeSecret }), onSuccess: onClose });
   const submit = (event: FormEvent) => {
     event.preventDefault();
     change.mutate();
@@ -43,9 +45,11 @@ export function FlowEdit({ old, topics, save, onClose }: Props) {
           label="Secret"
           description={old.hasSecret ? "empty: it stays, as long as the host does" : "sealed, and never shown again"}
           autoComplete="off"
+          disabled={removeSecret}
           value={secret}
           onChange={(e) => setSecret(e.currentTarget.value)}
         />
+        {old.hasSecret && <Checkbox mt="lg" label="Remove the secret" checked={removeSecret} onChange={(e) => setRemoveSecret(e.currentTarget.checked)} />}
       </div>
       <TextInput label="Address" withAsterisk spellCheck={false} value={url} onChange={(e) => setURL(e.currentTarget.value.trim())} />
       <Trouble error={change.error} />

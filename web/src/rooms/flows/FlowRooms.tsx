@@ -73,9 +73,9 @@ function SinksRoom() {
       why="A sink brings a topic's messages to another system, each at least once and in their order."
       line="pollux sink create lake --topic changes --to file:lake"
       create={async (f) => (await sinks.createSink({ sink: { id: full(f.id), title: f.title, topic: f.topic, url: f.url, secret: f.secret, oldest: f.oldest } })).sink?.id ?? ""}
-      change={async ({ id, ...fields }) => {
+      change={async ({ id, removeSecret, ...fields }) => {
         const { sink } = await sinks.getSink({ id });
-        return sinks.updateSink({ sink: { ...sink, ...fields } as Sink });
+        return sinks.updateSink({ sink: { ...sink, ...fields } as Sink, removeSecret });
       }}
       pause={async (id, paused) => {
         const { sink } = await sinks.getSink({ id });
@@ -131,9 +131,9 @@ function SourcesRoom() {
       why="A source fetches messages of devices from another system; they go the way of all messages."
       line="pollux source create plant --from kafka://kafka-1:9092/readings"
       create={async (f) => (await sources.createSource({ source: { id: full(f.id), title: f.title, url: f.url, secret: f.secret } })).source?.id ?? ""}
-      change={async ({ id, revision, title, url, secret }) => {
+      change={async ({ id, revision, title, url, secret, removeSecret }) => {
         const { source } = await sources.getSource({ id });
-        return sources.updateSource({ source: { ...source, revision, title, url, secret } as Source });
+        return sources.updateSource({ source: { ...source, revision, title, url, secret } as Source, removeSecret });
       }}
       pause={async (id, paused) => {
         const { source } = await sources.getSource({ id });

@@ -25,13 +25,14 @@ const texts: Partial<Record<TextField, { label: string; description?: string; pl
 export function NotifierForm({ notifier, onClose }: { notifier: Notifier | null; onClose: (id: string) => void }) {
   const queries = useQueryClient();
   const [draft, setDraft] = useState<Draft>(notifier ? read(notifier) : empty);
+  const [removeSecret, setRemoveSecret] = useState(false);
   const [asking, setAsking] = useState(false);
   const set = (change: Partial<Draft>) => setDraft((d) => ({ ...d, ...change }));
   const again = () => queries.invalidateQueries({ queryKey: ["notifier"] });
   const save = useMutation({
     mutationFn: async () => {
-      const m = write(draft, notifier);
-      return notifier ? (await notifiers.updateNotifier({ notifier: m })).notifier : (await notifiers.createNotifier({ notifier: m })).notifier;
+      const m = write(removeSecret ? { ...draft, secret: "" } : draft, notifier);
+      return notifier ? (await notifiers.updateNotifier({ notifier: m, removeSecret: has("secret") && removeSecret })).notifier : (await notifiers.createNotifier({ notifier: m })).notifier;
     },
     onSuccess: async (m) => {
       await again();
@@ -60,7 +61,8 @@ export function NotifierForm({ notifier, onClose }: { notifier: Notifier | null;
           {has("to") && <TagsInput label="To" description="Enter after each" value={draft.to} onChange={(to) => set({ to })} />}
           {has("keyed") && <Checkbox mt="lg" label="Whom it tells knows a repetition by its key" checked={draft.keyed} onChange={(e) => set({ keyed: e.currentTarget.checked })} />}
           {has("fields") && <TagsInput label="Fields" description={"name=text, such as to=${to}; Enter after each"} splitChars={[]} value={draft.fields} onChange={(fields) => set({ fields: fields.filter((f) => f.indexOf("=") > 0) })} />}
-          {has("secret") && <PasswordInput label="Secret" description={kinds[draft.kind].secret + (notifier?.hasSecret ? "; empty: it stays" : "")} autoComplete="off" value={draft.secret} onChange={(e) => set({ secret: e.currentTarget.value })} />}
+          {has("secret") && <PasswordInput label="Secret" description={kinds[draft.kind].secret + (notifier?.hasSecret ? "; empty: it stays" : "")} autoComplete="off" disabled={removeSecret} value={draft.secret} onChange={(e) => set({ secret: e.currentTarget.value })} />}
+          {has("secret") && notifier?.hasSecret && <Checkbox mt="lg" label="Remove the secret" checked={removeSecret} onChange={(e) => setRemoveSecret(e.currentTarget.checked)} />}
           <TextInput label="Title" value={draft.title} onChange={(e) => set({ title: e.currentTarget.value })} />
           <TextInput label="Template of the subject" placeholder={"${subject}"} value={draft.subject} onChange={(e) => set({ subject: e.currentTarget.value })} />
           <TextInput label="Quiet from" description="what is not urgent waits" placeholder="22:00" value={draft.quietFrom} onChange={(e) => set({ quietFrom: e.currentTarget.value.trim() })} />
