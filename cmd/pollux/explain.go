@@ -39,6 +39,8 @@ func hintOf(err error) string {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "is a node running? start one with: pollux serve\n        another address is given by --url or POLLUX_URL"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "something else listens there, perhaps another node; another port is given by --http, --mqtt, --peer or --gossip, and 0 is any that is free"
 	case errors.As(err, &dns):
 		return "check the host in --url or POLLUX_URL"
 	case errors.As(err, &unknownCA):
@@ -49,6 +51,9 @@ func hintOf(err error) string {
 		return "the node speaks plain HTTP: use http:// in --url"
 	case strings.Contains(err.Error(), "malformed HTTP response"), strings.Contains(err.Error(), "client sent an HTTP request to an HTTPS server"):
 		return "the node speaks TLS: use https:// in --url"
+	}
+	if connect.CodeOf(err) == connect.CodeUnauthenticated {
+		return "give a key by --key or POLLUX_API_KEY, or by --data the directory of this machine's node, which has its own"
 	}
 	info := rpc.ErrorInfoOf(err)
 	hint := info.GetHint()
