@@ -204,7 +204,7 @@ func (n *Node) dialers() map[string]actors.Dialer {
 	all := map[string]actors.Dialer{}
 	for _, scheme := range registry.Schemes() {
 		all[scheme] = func(b drivers.Binding, sink drivers.Sink, trace actors.Trace) (drivers.Conn, error) {
-			return registry.Open(transport.Options{Binding: b, Sink: sink, Logger: n.log, Metrics: n.metrics,
+			return registry.Open(transport.Options{Binding: b, Sink: sink, Logger: n.log, Metrics: n.metrics, Outgoing: n.outgoing,
 				Trace: func(d transport.Direction, data []byte) {
 					if d == transport.Sent {
 						trace(pb.TraceTwinResponse_DIRECTION_SENT, data)
@@ -219,7 +219,7 @@ func (n *Node) dialers() map[string]actors.Dialer {
 
 // httpClient makes the client of a twin's driver.
 func (n *Node) httpClient(b drivers.Binding) (drivers.HTTPClient, error) {
-	c, err := httpclient.New(transport.Options{Binding: b, Logger: n.log, Metrics: n.metrics})
+	c, err := httpclient.New(transport.Options{Binding: b, Logger: n.log, Metrics: n.metrics, Outgoing: n.outgoing})
 	if err != nil {
 		return nil, err
 	}

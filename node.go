@@ -68,6 +68,8 @@ type Node struct {
 	gossiping, voting, member, serving chan struct{}
 	rpc                                *rpc.Server
 	brought                            brought
+	// outgoing are connections to this machine of twins and sinks, whom the broker does not take for local clients.
+	outgoing *sockets.Outgoing
 	// unpublished counts messages that did not get to another node's broker.
 	unpublished *metrics.Counter
 	// turnedAway counts connections over HTTP that would have left too few files.
@@ -126,7 +128,7 @@ func Open(ctx context.Context, c Config, log *slog.Logger) (*Node, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	n := &Node{conf: c, log: log, metrics: metrics.NewSet(), started: time.Now(), failed: make(chan struct{}),
+	n := &Node{conf: c, log: log, metrics: metrics.NewSet(), started: time.Now(), failed: make(chan struct{}), outgoing: sockets.NewOutgoing(),
 		gossiping: make(chan struct{}), voting: make(chan struct{}), member: make(chan struct{}), serving: make(chan struct{})}
 	n.unpublished = n.metrics.NewCounter("pollux_mqtt_unpublished_total")
 	n.turnedAway = n.metrics.NewCounter(`pollux_http_turned_away_total{reason="files"}`)
@@ -328,7 +330,7 @@ func (n *Node) openActors(context.Context) error {
 	}
 	e, err := actors.New(actors.Options{Store: n.store, Drivers: n.loadDriver,
 		Dialers: n.dialers(), HTTP: n.httpClient, Logger: n.log, Metrics: n.metrics, Node: n.self.id, ClusterID: n.clusterID, Full: n.disk.Low,
-		SinkFiles:   cmp.Or(n.conf.SinkFiles, filepath.Join(n.conf.Data, "sinks")),
+		SinkFiles: cmp.Or(n.conf.SinkFiles, filepath.Join(n.conf.Data, "sinks")), Outgoing: n.outgoing,
 		IdleTimeout: n.conf.PassivateAfter, StartRate: n.conf.ConnectRate,
 		QuarantineAfter: n.conf.QuarantineAfter})
 	if err != nil {
@@ -356,7 +358,7 @@ func (n *Node) openBroker(context.Context) error {
 	if addr == mqttOff {
 		addr = ""
 	}
-	b, err := mqtt.Open(mqtt.Options{Addr: addr, TLS: n.tls, Handler: deviceDoor{n}, AllowAnonymous: n.conf.allowAnonymousMQTT(),
+	b, err := mqtt.Open(mqtt.Options{Addr: addr, TLS: n.tls, Handler: deviceDoor{n}, AllowAnonymous: n.conf.allowAnonymousMQTT(), Made: n.outgoing.Made,
 		Store: n.store, Cluster: n.cluster, Node: n.self.id, Incarnation: n.self.incarnation, Topics: n.engine.Client().MQTT(),
 		Logger: n.log, Metrics: n.metrics})
 	if err != nil {

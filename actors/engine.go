@@ -163,7 +163,7 @@ func New(o Options) (*Engine, error) {
 		Owned:      func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
 		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Share: func(id string) uint64 { return e.registry.topicShare(id) }})
 	e.sinks = sink.New(sink.Options{Store: o.Store, Topics: e.streams, Owned: func(s cluster.Slot) *cluster.Ownership { return e.owned[s].Load() },
-		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Secret: func(m *pb.Sink) (string, error) { return e.secretAt("sink/"+m.Id+"/secret", m.Secret) }, Files: o.SinkFiles, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
+		LeaseValid: func() bool { return e.cluster.LeaseValid() }, Secret: func(m *pb.Sink) (string, error) { return e.secretAt("sink/"+m.Id+"/secret", m.Secret) }, Files: o.SinkFiles, Outgoing: o.Outgoing, Node: o.Node, Logger: o.Logger, Metrics: o.Metrics})
 	e.readers = newReaders(e)
 	if e.notifiers, err = newNotifiers(e); err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 	"github.com/polluxhq/pollux/cluster"
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/sockets"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -70,6 +71,8 @@ type Options struct {
 	Full func() error
 	// SinkFiles is the directory in which sinks keep files; empty: they cannot here.
 	SinkFiles string
+	// Outgoing is told of the connections that sinks make to this machine by MQTT; nil: nobody is.
+	Outgoing *sockets.Outgoing
 
 	// IdleTimeout after which a twin that nobody needs is passivated: 5 minutes.
 	IdleTimeout time.Duration

@@ -10,6 +10,7 @@ import (
 	"github.com/polluxhq/pollux/actors/perslot"
 	"github.com/polluxhq/pollux/actors/topic"
 	"github.com/polluxhq/pollux/cluster"
+	"github.com/polluxhq/pollux/drivers/sockets"
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -33,6 +34,8 @@ type Options struct {
 	Secret func(m *pb.Sink) (string, error)
 	// Files is the directory of `file:` sinks; empty: there are none on this node.
 	Files string
+	// Outgoing is told of MQTT connections to this machine; nil: nobody is.
+	Outgoing *sockets.Outgoing
 	// Node is this node's id.
 	Node    string
 	Logger  *slog.Logger

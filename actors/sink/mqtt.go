@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
+	"net/url"
 	"strings"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"golang.org/x/net/proxy"
 )
 
 func checkMQTT(u *place) error {
@@ -51,18 +54,36 @@ func openMQTT(ctx context.Context, u *place, o *Options, id string) (Target, err
 	if err != nil {
 		return nil, err
 	}
-	address := "tcp://" + u.Host
 	// The id is new with each run: a broker ends the connection of a client when another one of its name comes, such as a sink of another cluster.
 	client := fmt.Sprintf("pollux-%s-%s-%08x", strings.ReplaceAll(id, "/", "-"), o.Node, rand.Uint32())
 	opts := mqtt.NewClientOptions().SetClientID(client).SetCleanSession(true).
-		SetUsername(u.Query().Get("user")).SetPassword(u.secret).SetAutoReconnect(false).SetConnectTimeout(15 * time.Second).SetWriteTimeout(30 * time.Second).
+		SetUsername(u.Query().Get("user")).SetPassword(u.secret).SetAutoReconnect(false).SetConnectTimeout(brokerWait).SetWriteTimeout(30 * time.Second).
 		SetOrderMatters(true)
-	if u.Scheme == "mqtts" {
-		address = "ssl://" + u.Host
-		opts.SetTLSConfig(&tls.Config{MinVersion: tls.VersionTLS12})
-	}
-	b := &broker{c: mqtt.NewClient(opts.AddBroker(address)), prefix: strings.Trim(u.Path, "/"), qos: qos}
+	opts.SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return dialBroker(u, o) })
+	b := &broker{c: mqtt.NewClient(opts.AddBroker("tcp://" + u.Host)), prefix: strings.Trim(u.Path, "/"), qos: qos}
 	return b, b.connect(ctx)
+}
+
+// brokerWait is how long a connection to a broker, and its TLS, may take each.
+const brokerWait = 15 * time.Second
+
+func dialBroker(u *place, o *Options) (net.Conn, error) {
+	conn, err := proxy.FromEnvironmentUsing(&net.Dialer{Timeout: brokerWait}).Dial("tcp", u.Host)
+	if err != nil {
+		return nil, err
+	}
+	conn = o.Outgoing.Keep(conn)
+	if u.Scheme != "mqtts" {
+		return conn, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), brokerWait)
+	defer cancel()
+	sealed := tls.Client(conn, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.Hostname()})
+	if err := sealed.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("tls: %w", err)
+	}
+	return sealed, nil
 }
 
 func (b *broker) connect(ctx context.Context) error {

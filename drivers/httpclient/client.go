@@ -151,7 +151,7 @@ func (c *Client) dial(ctx context.Context, o transport.Options, network, address
 	if err != nil {
 		return nil, err
 	}
-	reach := &transport.Reach{Lookup: o.Lookup, Private: proxy}
+	reach := &transport.Reach{Lookup: o.Lookup, Private: proxy, Outgoing: o.Outgoing}
 	if r := c.rules.find(host, port); r != nil {
 		reach.Private = reach.Private || r.private
 	} else if !proxy {

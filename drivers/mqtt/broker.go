@@ -86,7 +86,9 @@ type Options struct {
 	Handler Handler
 	// AllowAnonymous lets clients in that give neither user nor password, to all topics but $-ones.
 	AllowAnonymous bool
-	Limits         Limits
+	// Made says whether the node itself has made the other end of a connection, for a twin or a sink: such a client is never anonymous. nil: none is.
+	Made   func(accepted net.Conn) bool
+	Limits Limits
 	// Logger; nil: none.
 	Logger *slog.Logger
 	// Metrics gets the broker's counters and gauges; nil: none.
@@ -97,6 +99,7 @@ type Options struct {
 type Broker struct {
 	handler     Handler
 	anonymous   bool
+	made        func(net.Conn) bool
 	limits      Limits
 	tls         *tls.Config
 	log         *slog.Logger
@@ -179,7 +182,7 @@ func newBroker(o Options, l Limits) *Broker {
 		o.Node, o.Incarnation = "alone", newNumber()
 	}
 	b := &Broker{
-		handler: o.Handler, anonymous: o.AllowAnonymous, limits: l, tls: o.TLS, log: o.Logger, stop: make(chan struct{}),
+		handler: o.Handler, anonymous: o.AllowAnonymous, made: o.Made, limits: l, tls: o.TLS, log: o.Logger, stop: make(chan struct{}),
 		store: o.Store, cluster: o.Cluster, self: o.Node, incarnation: o.Incarnation, topics: o.Topics, writerGone: make(chan struct{}),
 		willsTaken: make(chan string, 256),
 		conns:      map[*session]struct{}{}, sessions: map[*session]struct{}{}, byID: map[string]*session{}, held: map[string]*inbox{},

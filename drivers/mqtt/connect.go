@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"strings"
 	"time"
 
@@ -131,7 +132,7 @@ func (s *session) enter(pk *packets.Packet) error {
 	if id == "" {
 		id = newClientID()
 	}
-	grant, err := b.authenticate(id, pk)
+	grant, err := b.authenticate(s.conn, id, pk)
 	if err != nil {
 		return err
 	}
@@ -191,7 +192,7 @@ func newNumber() uint64 {
 }
 
 // authenticate checks credentials and will.
-func (b *Broker) authenticate(id string, pk *packets.Packet) (*Grant, error) {
+func (b *Broker) authenticate(conn net.Conn, id string, pk *packets.Packet) (*Grant, error) {
 	if b.closing.Load() {
 		return nil, busy("closing", ErrClosed)
 	}
@@ -200,6 +201,9 @@ func (b *Broker) authenticate(id string, pk *packets.Packet) (*Grant, error) {
 	if !pk.Connect.UsernameFlag && !pk.Connect.PasswordFlag {
 		if !b.anonymous {
 			return nil, denied("anonymous", errors.New("no user name"))
+		}
+		if b.made != nil && b.made(conn) {
+			return nil, denied("anonymous", errors.New("a twin or a sink of this node needs a key, like any client of another machine"))
 		}
 		grant = Grant{Topics: []string{"#"}}
 	} else {

@@ -21,6 +21,8 @@ type Reach struct {
 	Private bool
 	// Lookup gives the addresses of a name; nil: the system's resolver.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Outgoing is told of connections to this machine; nil: nobody is.
+	Outgoing *sockets.Outgoing
 }
 
 var (
@@ -136,7 +138,7 @@ func (r *Reach) Dial(ctx context.Context, network, hostPort string) (net.Conn, e
 	for i, ip := range ips {
 		conn, err := dialOne(ctx, &dialer, network, net.JoinHostPort(ip.String(), port), len(ips)-i)
 		if err == nil {
-			return conn, nil
+			return r.Outgoing.Keep(conn), nil
 		}
 		if first == nil {
 			first = err
@@ -156,4 +158,6 @@ func dialOne(ctx context.Context, d *net.Dialer, network, address string, left i
 }
 
 // ReachOf gives what the connections of an address may reach.
-func ReachOf(o *Options, a *Address) *Reach { return &Reach{Private: a.Private, Lookup: o.Lookup} }
+func ReachOf(o *Options, a *Address) *Reach {
+	return &Reach{Private: a.Private, Lookup: o.Lookup, Outgoing: o.Outgoing}
+}

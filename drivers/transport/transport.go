@@ -19,6 +19,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/polluxhq/pollux/drivers"
+	"github.com/polluxhq/pollux/drivers/sockets"
 )
 
 const (
@@ -83,6 +84,8 @@ type Options struct {
 	DialTimeout time.Duration
 	// Lookup gives the addresses of a host name; nil: the system's resolver.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Outgoing is told of connections to this machine; nil: nobody is.
+	Outgoing *sockets.Outgoing
 	// SerialPaths are patterns (path.Match) of the serial lines that twins may name; nil: DefaultSerialPaths.
 	SerialPaths []string
 }
