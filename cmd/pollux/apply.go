@@ -57,7 +57,8 @@ one of ` + strings.Join(kindNames(), ", ") + `:
     driver: pjlink
     uri: tcp://10.0.0.7:4352
 
-A record becomes what its document says: a field that is not in it is emptied. What is in no
+A record becomes what its document says: a field that is not in it is emptied, and what somebody paused goes on
+where it does not say "paused: true". What is in no
 file is left alone. A secret that reads "***" keeps its value. Applying the same files again changes nothing.
 
 Records are committed in groups, each whole or not at all: kind by kind in the order above, at most ` + fmt.Sprint(groupSize) + ` together, fewer where

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -137,14 +138,24 @@ func still(s string) string {
 // columns are as wide as what moves.
 var columns = regexp.MustCompile(` {2,}`)
 
+// sessions counts the runs of TestSession: what a project was sent stays counted, so that each of them has a project of its own.
+var sessions atomic.Int64
+
 // TestSession is a person's first quarter of an hour: each command line, its exit code and what it prints.
 func TestSession(t *testing.T) {
 	env := []string{"POLLUX_DATA=" + dataOfNode(t)}
+	project := fmt.Sprintf("house%d", sessions.Add(1))
 	file := filepath.Join(t.TempDir(), "echo.wasm")
 	if err := os.WriteFile(file, drivertest.Echo(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { removeKeys(t, env) })
+	if r := cli(t.Context(), env, "project", "create", project); r.code != 0 {
+		t.Fatal(r)
+	}
+	t.Cleanup(func() {
+		removeKeys(t, env)
+		cli(context.WithoutCancel(t.Context()), env, "project", "rm", project)
+	})
 	var log bytes.Buffer
 	for _, line := range [][]string{
 		{"driver", "push", file},
@@ -191,16 +202,16 @@ func TestSession(t *testing.T) {
 		{"driver", "rollout", "echo"},
 		{"driver", "rollback", "echo"},
 		{"driver", "replay", "missing.rec", "--driver", "echo.wasm"},
-		{"ingest", "send", "lora/eui/7", "{\"level\":1}"},
-		{"ingest", "send", "nobody", "{}"},
+		{"ingest", "send", project + "/lora/eui/7", "{\"level\":1}"},
+		{"ingest", "send", project + "/nobody", "{}"},
 		{"ingest", "send", "a/b/c/d/e", "{}"},
-		{"ingest", "status", "--project", "default"},
+		{"ingest", "status", "--project", project},
 		{"ingest", "unknown"},
 		{"ingest", "unknown", "nonsense"},
 		{"ingest", "unknown", "provision"},
 		{"inbox", "claim", "lora/eui/8", "eight"},
-		{"inbox", "ignore", "lora/eui/7"},
-		{"inbox", "list"},
+		{"inbox", "ignore", project + "/lora/eui/7"},
+		{"inbox", "list", "--project", project},
 		{"driver", "rm", "echo"},
 		{"key", "create", "--role", "viewer", "--name", "grafana"},
 		{"key", "create", "--device", "lamp"},
@@ -231,7 +242,7 @@ func TestSession(t *testing.T) {
 		cancel()
 		shown := strings.ReplaceAll(strings.Join(line, " "), filepath.Dir(file)+"/", "")
 		text := fmt.Sprintf("$ pollux %s\n%s%s[%d]\n\n", shown, r.out, r.err, r.code)
-		log.WriteString(still(strings.ReplaceAll(text, filepath.Dir(file)+"/", "")))
+		log.WriteString(still(strings.NewReplacer(filepath.Dir(file)+"/", "", project, "house").Replace(text)))
 	}
 	golden(t, "session", log.Bytes())
 }

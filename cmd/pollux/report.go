@@ -77,7 +77,7 @@ time when the report was due, also where it is sent later.`,
 	return cmd
 }
 
-// putSchedule makes a schedule, or replaces the one of its name.
+// putSchedule makes a schedule, or replaces the one of its name, which stays paused, or on, where no flag says otherwise.
 func (a *app) putSchedule(cmd *cobra.Command, m *pb.Schedule) error {
 	n, err := a.dial()
 	if err != nil {
@@ -90,13 +90,16 @@ func (a *app) putSchedule(cmd *cobra.Command, m *pb.Schedule) error {
 			return gone
 		}
 		m.Revision = old.Msg.Schedule.Revision
+		if !cmd.Flags().Changed("paused") {
+			m.Paused = old.Msg.Schedule.Paused
+		}
 		res, err = n.automation.PutSchedule(cmd.Context(), req(&pb.PutScheduleRequest{Schedule: m}))
 	}
 	if err != nil {
 		return err
 	}
 	return a.show(res.Msg.Schedule, func(w io.Writer) {
-		row(w, "schedule "+res.Msg.Schedule.Id+" is there")
+		row(w, "schedule "+res.Msg.Schedule.Id+" is there"+rests(res.Msg.Schedule.Paused, "schedule", res.Msg.Schedule.Id))
 		showNotes(w, res.Msg.Notes)
 	})
 }

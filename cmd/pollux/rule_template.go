@@ -59,7 +59,7 @@ func ruleCreate(a *app) *cobra.Command {
 	var values []string
 	cmd := &cobra.Command{
 		Use: "create [ID] --template NAME", Short: "Create a rule of a template", Args: cobra.MaximumNArgs(1),
-		Long: `Creates a rule, or replaces the one of that name, by filling in a template's parameters: "pollux rule templates NAME" shows them. The rule is one like
+		Long: `Creates a rule, or replaces the one of that name, by filling in a template's parameters; one that is paused stays so. "pollux rule templates NAME" shows them. The rule is one like
 any other afterwards. Without an ID it has the template's name.`,
 		Example: "  pollux rule create --template frost --set model=room --set below=5\n  pollux rule create wet-cellar --template leak --set zone=cellar --set valve=main-valve",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -84,7 +84,7 @@ any other afterwards. Without an ID it has the template's name.`,
 			if err != nil {
 				return err
 			}
-			made, err := n.putRule(cmd.Context(), res.Msg.Rule)
+			made, err := n.putRule(cmd.Context(), res.Msg.Rule, true)
 			if err != nil {
 				return err
 			}

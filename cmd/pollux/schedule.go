@@ -128,7 +128,7 @@ func schedulePut(a *app) *cobra.Command {
 	m := &pb.Schedule{}
 	cmd := &cobra.Command{
 		Use: "put ID", Aliases: []string{"create"}, Short: "Create or replace a schedule", Args: exactly("ID"),
-		Long: "Creates a schedule, or replaces the one of that name by what the flags say.\n\n" + actionHelp,
+		Long: "Creates a schedule, or replaces the one of that name by what the flags say; one that is paused stays so, unless --paused=false.\n\n" + actionHelp,
 		Example: "  pollux schedule put morning --daily 07:00 --weekdays mon,tue,wed,thu,fri --except 12-24..01-01 --zone Europe/Berlin --call blind1.open\n" +
 			"  pollux schedule put poll --every 15m --from 22:00 --to 06:00 --call meter1.read\n" +
 			"  pollux schedule put report --cron '0 0 6 1 * *' --publish reports --missed all",
@@ -160,7 +160,7 @@ func schedulePut(a *app) *cobra.Command {
 	what.add(cmd)
 	cmd.Flags().StringVar(&m.Title, "title", "", "name for people")
 	cmd.Flags().StringVar(&missed, "missed", "once", "what becomes of firings that nobody was there for: `skip`, once or all")
-	cmd.Flags().BoolVar(&m.Paused, "paused", false, "keep it, and do not fire")
+	cmd.Flags().BoolVar(&m.Paused, "paused", false, "keep it, and do not fire (as it is now, where it is not given)")
 	return cmd
 }
 
