@@ -58,8 +58,7 @@ func (p *Property) Misfit(value []byte) string {
 	case numeric && !finite(v):
 		return fmt.Sprintf("%.40s is beyond what a number can be, about 1.8e308", v)
 	case numeric && wholeBeyond(v):
-		return fmt.Sprintf("%.40s is a whole number beyond ±%d: from there on they are not told apart. A property of type number takes it rounded, "+
-			"one of type string takes it as a text", v, maxExact)
+		return fmt.Sprintf("%.40s is a whole number beyond ±%d, which would not be exact: a property of type number rounds it, a string keeps it", v, maxExact)
 	}
 	return fmt.Sprintf("%.64s is no %s", v, p.Type)
 }

@@ -315,7 +315,7 @@ func (c *restCall) value() *structpb.Value {
 	if c.bad != nil {
 		return nil
 	}
-	data, err := io.ReadAll(c.r.Body)
+	data, err := c.body()
 	if err != nil {
 		c.bad = err
 		return nil
@@ -325,7 +325,7 @@ func (c *restCall) value() *structpb.Value {
 	}
 	kind, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
 	if err != nil || kind != jsonType {
-		c.bad = &mediaError{c.r.Header.Get("Content-Type")}
+		c.bad = &mediaError{"Content-Type", c.r.Header.Get("Content-Type"), jsonType + " (curl: --json)"}
 		return nil
 	}
 	v := &structpb.Value{}
@@ -340,11 +340,32 @@ func (c *restCall) value() *structpb.Value {
 	return v
 }
 
-// mediaError is a body of a type that is not taken.
-type mediaError struct{ got string }
+// body is the whole body, unpacked where it came as gzip. It is bounded as one that is not packed.
+func (c *restCall) body() ([]byte, error) {
+	switch encoding := c.r.Header.Get("Content-Encoding"); encoding {
+	case "", "identity":
+		return io.ReadAll(c.r.Body)
+	case "gzip":
+		in := &boundedGzip{limit: maxRequest, bombs: c.s.refused.bomb}
+		err := in.Reset(c.r.Body)
+		var data []byte
+		if err == nil {
+			data, err = io.ReadAll(in)
+		}
+		if err != nil && connect.CodeOf(err) == connect.CodeUnknown {
+			err = invalid("body", "is no gzip: "+err.Error()) // other errors say what they are
+		}
+		return data, err
+	default:
+		return nil, &mediaError{"Content-Encoding", encoding, "gzip, or none"}
+	}
+}
+
+// mediaError is a body of a type, or packed in a way, that is not taken.
+type mediaError struct{ header, got, want string }
 
 func (e *mediaError) Error() string {
-	return fmt.Sprintf("Content-Type is %.100q; want %s (curl: --json)", e.got, jsonType)
+	return fmt.Sprintf("%s is %.100q; want %s", e.header, e.got, e.want)
 }
 
 // plainJSON says what is wrong with a text of JSON, without protobuf's own words for it.
@@ -426,7 +447,7 @@ func (c *restCall) fail(err error) {
 	var media *mediaError
 	if errors.As(err, &media) {
 		writeProblem(c.w, c.r, http.StatusUnsupportedMediaType, &problem{Code: connect.CodeInvalidArgument.String(),
-			Reason: "media_type", Detail: err.Error(), Path: "header.Content-Type"})
+			Reason: "media_type", Detail: err.Error(), Path: "header." + media.header})
 		return
 	}
 	status, p := problemOf(err)

@@ -1,6 +1,8 @@
 package rpc_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -268,6 +270,43 @@ func TestRestProblems(t *testing.T) {
 	}
 	if a := h.rest(t, operator, "GET", at+"/properties", ""); a.text != "{}" {
 		t.Errorf("a refused request changed the twin: %s", a.text)
+	}
+}
+
+// What is asked may come as gzip, as what devices send may; it is bounded as what comes plain.
+func TestRestTakesGzip(t *testing.T) {
+	h := openHouse(t)
+	p := fresh("rgz")
+	h.echo(t, p+"/lamp")
+	at := "/v1/twins/" + p + "/lamp"
+	zip := func(text string) string {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		if _, err := z.Write([]byte(text)); err != nil || z.Close() != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	const packed = "Content-Encoding: gzip"
+	if a := h.rest(t, h.admin, "POST", at+"/actions/say", zip(`{"text":"hi"}`), packed); a.status != 200 || !strings.Contains(a.text, "hi") {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	if a := h.rest(t, h.admin, "PUT", at+"/properties/level?wait=30s", zip("40"), packed); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.text)
+	}
+	for name, c := range map[string]struct {
+		body, header, path string
+		status             int
+	}{
+		"no gzip":          {"40", packed, "body", 400},
+		"half of it":       {zip("40")[:20], packed, "body", 400},
+		"a bomb":           {zip(strings.Repeat(" ", 20<<20)), packed, "", 413},
+		"another encoding": {"40", "Content-Encoding: br", "header.Content-Encoding", 415},
+	} {
+		a := h.rest(t, h.admin, "PUT", at+"/properties/level", c.body, c.header)
+		if got := a.problem(t); a.status != c.status || got.Path != c.path || got.Detail == "" {
+			t.Errorf("%s: %d %s", name, a.status, a.text)
+		}
 	}
 }
 

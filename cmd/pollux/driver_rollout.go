@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
@@ -120,9 +121,7 @@ type rolloutFlags struct {
 	zone         string
 	labels, ids  []string
 	status, halt bool
-	factor       float64
-	maxTraps     uint32
-	maxFailures  uint32
+	limits       pb.RolloutLimits
 }
 
 func (r *rolloutFlags) add(cmd *cobra.Command) {
@@ -134,9 +133,11 @@ func (r *rolloutFlags) add(cmd *cobra.Command) {
 	f.StringArrayVar(&r.ids, "twin", nil, "only this twin; many times")
 	f.BoolVar(&r.status, "status", false, "show the last rollout, and begin none")
 	f.BoolVar(&r.halt, "halt", false, "keep the rollout where it is")
-	f.Float64Var(&r.factor, "factor", 0, "return where the new version does so many times worse (default 2)")
-	f.Uint32Var(&r.maxTraps, "max-traps", 0, "return in any case at so many crashes (default: no such bound)")
-	f.Uint32Var(&r.maxFailures, "max-failures", 0, "return in any case at so many failed commands (default: no such bound)")
+	f.Float64Var(&r.limits.Factor, "factor", 0, "return where the new version does so many times worse (default 2)")
+	f.Uint32Var(&r.limits.MinTraps, "min-traps", 0, "compare crashes from so many on (default 3)")
+	f.Uint32Var(&r.limits.MinFailures, "min-failures", 0, "compare failed commands from so many on (default 5)")
+	f.Uint32Var(&r.limits.MaxTraps, "max-traps", 0, "return in any case at so many crashes (default: no such bound)")
+	f.Uint32Var(&r.limits.MaxFailures, "max-failures", 0, "return in any case at so many failed commands (default: no such bound)")
 	cmd.MarkFlagsMutuallyExclusive("status", "halt")
 	cmd.MarkFlagsMutuallyExclusive("steps", "zone")
 }
@@ -176,7 +177,7 @@ func (r *rolloutFlags) fill(m *pb.StartRolloutRequest) error {
 		}
 		m.Steps = append(m.Steps, uint32(percent))
 	}
-	if r.soak < 0 || r.factor < 0 {
+	if r.soak < 0 || r.limits.Factor < 0 {
 		return usagef("--soak and --factor: want more than 0")
 	}
 	if r.soak > 0 {
@@ -189,8 +190,8 @@ func (r *rolloutFlags) fill(m *pb.StartRolloutRequest) error {
 	if r.zone != "" || len(labels) > 0 || len(r.ids) > 0 {
 		m.Selector = &pb.RolloutSelector{Zone: r.zone, Labels: labels, Ids: r.ids}
 	}
-	if r.factor > 0 || r.maxTraps > 0 || r.maxFailures > 0 {
-		m.Limits = &pb.RolloutLimits{Factor: r.factor, MaxTraps: r.maxTraps, MaxFailures: r.maxFailures}
+	if proto.Size(&r.limits) > 0 {
+		m.Limits = &r.limits
 	}
 	return nil
 }

@@ -48,8 +48,9 @@ func TestRetentionTables(t *testing.T) {
 }
 
 func TestRetentionRules(t *testing.T) {
-	rules, samples, err := retentionRules([]string{"event/door=36h", "all=90d", "samples=180d", "samples/power=7d,5m:365d", "samples/room/*=2h,1m", "samples/*/heat=1d"})
-	if err != nil || len(rules) != 2 || rules[0].Name != "door" || rules[1].Kind != "" || rules[1].MaxAge.AsDuration() != 90*24*time.Hour || len(samples) != 4 {
+	rules, samples, err := retentionRules([]string{"event/door=36h", "all=90d", "samples=180d", "samples/power=7d,5m:365d", "samples/room/*=2h,1m", "samples/*/heat=1d",
+		"samples/plant/T/H sensor/*=1d"})
+	if err != nil || len(rules) != 2 || rules[0].Name != "door" || rules[1].Kind != "" || rules[1].MaxAge.AsDuration() != 90*24*time.Hour || len(samples) != 5 {
 		t.Fatalf("%v %v: %v", rules, samples, err)
 	}
 	if s := samples[1]; s.Model != "" || s.Property != "power" || s.Downsample.AsDuration() != 5*time.Minute || s.DownsampleMaxAge.AsDuration() != 365*24*time.Hour {
@@ -61,7 +62,10 @@ func TestRetentionRules(t *testing.T) {
 	if s := samples[3]; s.Model != "" || s.Property != "heat" || s.Downsample != nil {
 		t.Errorf("%v", s)
 	}
-	for _, bad := range []string{"event", "=1d", "event=x", "event=1s", "samples=30m", "samples/a/b/c=1d", "samples/a=1d,x", "samples/a=1d,5m:x", "samples"} {
+	if s := samples[4]; s.Model != "plant/T/H sensor" || s.Property != "" {
+		t.Errorf("%v", s)
+	}
+	for _, bad := range []string{"event", "=1d", "event=x", "event=1s", "samples=30m", "samples/a=1d,x", "samples/a=1d,5m:x", "samples"} {
 		if _, _, err := retentionRules([]string{bad}); err == nil {
 			t.Errorf("%q was taken", bad)
 		}

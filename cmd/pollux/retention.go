@@ -27,7 +27,7 @@ What no rule is for is kept for metrics-retention (see ` + "`pollux serve --help
   event/door=7d                   of a kind and a name
   samples=180d                    samples of all properties
   samples/power=7d                of one property
-  samples/room/power=7d           of one property of a model's twins (samples/room/*: of all properties)
+  samples/room/power=7d           of one property of a model's twins (samples/room/*: of all properties), by its id or title
   samples/power=7d,5m             when samples go, they leave aggregates of 5 minutes
   samples/power=7d,5m:365d        which are kept for a year`,
 		Example: "  pollux retention show\n  pollux retention preview event=30d samples/power=7d,5m\n  pollux retention set event=30d event/door=7d all=90d samples/power=7d,5m:365d\n" +
@@ -274,15 +274,11 @@ func retentionRules(texts []string) (rules []*pb.RetentionRule, samples []*pb.Sa
 
 func sampleRule(what, spans string) (*pb.SampleRetention, error) {
 	r := &pb.SampleRetention{}
-	switch parts := strings.Split(what, "/"); len(parts) {
-	case 1:
-	case 2:
-		r.Property = parts[1]
-	case 3:
-		r.Model, r.Property = strings.TrimPrefix(parts[1], "*"), strings.TrimPrefix(parts[2], "*")
-	default:
-		return nil, fmt.Errorf("%d parts", len(parts))
+	_, of, _ := strings.Cut(what, "/")
+	if i := strings.LastIndexByte(of, '/'); i >= 0 { // a model's id or title may have slashes in it
+		r.Model, of = strings.TrimPrefix(of[:i], "*"), strings.TrimPrefix(of[i+1:], "*")
 	}
+	r.Property = of
 	raw, rest, rolled := strings.Cut(spans, ",")
 	age, err := daysOrSpan(raw)
 	if err != nil || age < time.Hour {
