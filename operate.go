@@ -97,8 +97,12 @@ func (s status) Moves() []*pb.Move {
 func (s status) Check(ctx context.Context) (*pb.CheckClusterResponse, error) {
 	n := s.n
 	out := &pb.CheckClusterResponse{}
-	for _, text := range n.cluster.Check(ctx) {
-		out.Findings = append(out.Findings, &pb.Finding{Severity: "error", Subject: "cluster", Text: text})
+	for _, c := range n.cluster.Check(ctx) {
+		subject := "cluster"
+		if c.Actors {
+			subject = rpc.SubjectTwins
+		}
+		out.Findings = append(out.Findings, &pb.Finding{Severity: "error", Subject: subject, Text: c.Text})
 	}
 	sums := &pb.NodeChecksum{Node: n.self.id, AppliedIndex: n.store.AppliedIndex()}
 	for _, c := range n.store.Checksums() {

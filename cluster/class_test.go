@@ -213,8 +213,8 @@ func TestClassesHaveSlotsOfTheirOwn(t *testing.T) {
 	if !errors.Is(err, ErrSelector) || !errors.Is(err, ErrUnavailable) || !strings.HasSuffix(err.Error(), "unavailable: no node satisfies site=paris") {
 		t.Errorf("where nobody may have it: %v", err)
 	}
-	if found := strings.Join(n.Check(t.Context()), "\n"); found != "no node satisfies site=paris; twins unavailable: 1" {
-		t.Errorf("check: %s", found)
+	if found := n.Check(t.Context()); len(found) != 1 || found[0] != (Complaint{"no node satisfies site=paris; twins unavailable: 1", true}) {
+		t.Errorf("check: %v", found)
 	}
 	if unmet, err := n.UnmetActors(); err != nil || len(unmet) != 1 || unmet["site=paris"] != 1 {
 		t.Errorf("unmet: %v, %v", unmet, err)

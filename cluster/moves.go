@@ -133,18 +133,27 @@ func (n *Node) Target(s Slot) string {
 	return n.targets[s]
 }
 
+// Complaint is something that Check found.
+type Complaint struct {
+	Text string
+	// Actors: it names actors, or says what those are configured with, and so is not for everybody who may see the cluster.
+	Actors bool
+}
+
+func aboutActors(kind string) bool { return kind == "selector" || kind == "shift" }
+
 // maxComplaints bounds what Check says of one kind.
 const maxComplaints = 10
 
 // Check looks for what must not be: slots without an owner, owners that are no living members or not the target, leases
 // that are over, a slot table here that is not the store's. It reads the records anew. What is on its way is complained
 // about too: ask again.
-func (n *Node) Check(ctx context.Context) []string {
+func (n *Node) Check(ctx context.Context) []Complaint {
 	c := complaints{}
 	members, err := n.o.Records.Scan(TableMember)
 	slots, err2 := n.o.Records.Scan(TableSlot)
 	if err != nil || err2 != nil {
-		return []string{fmt.Sprintf("the records cannot be read: %v %v", err, err2)}
+		return []Complaint{{Text: fmt.Sprintf("the records cannot be read: %v %v", err, err2)}}
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -161,7 +170,7 @@ func (n *Node) Check(ctx context.Context) []string {
 	seen := slotSet{}
 	for _, r := range slots {
 		if ctx.Err() != nil {
-			return append(c.all, "not everything was checked: "+ctx.Err().Error())
+			return append(c.all, Complaint{Text: "not everything was checked: " + ctx.Err().Error()})
 		}
 		s, err := parseSlotKey(r.Key)
 		if err != nil {
@@ -227,7 +236,7 @@ func (n *Node) checkSlot(c *complaints, s Slot, value []byte, members map[string
 
 // complaints are counted by kind; the first few of each are spelled out.
 type complaints struct {
-	all   []string
+	all   []Complaint
 	count map[string]int
 	kinds []string
 }
@@ -240,14 +249,14 @@ func (c *complaints) add(kind, format string, args ...any) {
 		c.kinds = append(c.kinds, kind)
 	}
 	if c.count[kind]++; c.count[kind] <= maxComplaints {
-		c.all = append(c.all, fmt.Sprintf(format, args...))
+		c.all = append(c.all, Complaint{Text: fmt.Sprintf(format, args...), Actors: aboutActors(kind)})
 	}
 }
 
-func (c *complaints) end() []string {
+func (c *complaints) end() []Complaint {
 	for _, kind := range c.kinds {
 		if more := c.count[kind] - maxComplaints; more > 0 {
-			c.all = append(c.all, fmt.Sprintf("%d more like this: %s", more, kind))
+			c.all = append(c.all, Complaint{Text: fmt.Sprintf("%d more like this: %s", more, kind), Actors: aboutActors(kind)})
 		}
 	}
 	return c.all

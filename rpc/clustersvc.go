@@ -48,6 +48,9 @@ func (c *clusterService) GetStatus(ctx context.Context, _ *connect.Request[pb.Ge
 	}
 	slices.Sort(res.Silent)
 	slices.Sort(res.DiskWarnings)
+	if res.UnmetSelectors, err = c.s.ownUnmet(principalFrom(ctx), res.UnmetSelectors); err != nil {
+		return nil, err
+	}
 	res.OutboxHeld = heldLanes(res.OutboxHeld, projectsOf(principalFrom(ctx)))
 	nodes, err := c.s.o.Cluster.Nodes(ctx)
 	if err != nil {
@@ -239,8 +242,15 @@ func (c *clusterService) ListSlots(ctx context.Context, r *connect.Request[pb.Li
 		return connect.NewResponse(res), nil
 	}
 	name := c.s.names()
+	twins, err := c.s.classesOf(principalFrom(ctx))
+	if err != nil {
+		return nil, err
+	}
 	for i := range slots {
 		t := &slots[i]
+		if class := cluster.Slot(i).Class(); twins != nil && twins[class] == 0 {
+			t.Selector = ""
+		}
 		if only != "" && t.Node != only && t.Target != only || r.Msg.Moving && !t.moving() {
 			continue
 		}
