@@ -80,8 +80,8 @@ func table(draw func(io.Writer)) []byte {
 }
 
 func TestTwinTable(t *testing.T) {
-	golden(t, "twin_get", table(func(w io.Writer) { describeTwin(w, aTwin(), noon) }))
-	if out := table(func(w io.Writer) { describeTwin(w, aTwin(), noon) }); bytes.ContainsRune(out, 0x1b) {
+	golden(t, "twin_get", table(func(w io.Writer) { describeTwin(w, aTwin(), noon, 200) }))
+	if out := table(func(w io.Writer) { describeTwin(w, aTwin(), noon, 200) }); bytes.ContainsRune(out, 0x1b) {
 		t.Error("an escape sequence of a device reaches the terminal")
 	}
 }

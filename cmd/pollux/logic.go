@@ -238,7 +238,7 @@ func logicGet(a *app) *cobra.Command {
 			}
 			t := res.Msg.Twin
 			if !source {
-				return a.show(t, func(w io.Writer) { describeTwin(w, t, time.Now()) })
+				return a.show(t, func(w io.Writer) { describeTwin(w, t, time.Now(), widthOf(a.out)) })
 			}
 			src, err := n.drivers.GetDriverSource(cmd.Context(), req(&pb.GetDriverSourceRequest{Name: strings.Split(t.Driver, "@")[0], Version: t.DriverVersion}))
 			if err != nil {

@@ -21,6 +21,7 @@ func twinGet(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "get ID",
 		Short:             "Show a twin: configuration, status, reported and desired values",
+		Long:              "Shows a twin. In the table long values are cut to the width of the terminal, 80 characters where there is none; -o json has all of them.",
 		Example:           "  pollux twin get beamer\n  pollux twin get beamer --model -o json\n  pollux twin get beamer --consistency local",
 		Args:              exactly("ID"),
 		ValidArgsFunction: a.completeTwins(),
@@ -38,7 +39,7 @@ func twinGet(a *app) *cobra.Command {
 				return err
 			}
 			t := res.Msg.Twin
-			return a.show(t, func(w io.Writer) { describeTwin(w, t, time.Now()) })
+			return a.show(t, func(w io.Writer) { describeTwin(w, t, time.Now(), widthOf(a.out)) })
 		},
 	}
 	cmd.Flags().BoolVar(&model, "model", false, "include the Thing Model as refined by what the unit really has")
@@ -58,7 +59,8 @@ func consistencyOf(word string) (pb.Consistency, error) {
 	return 0, usagef("--consistency %q: want owner or local", word)
 }
 
-func describeTwin(w io.Writer, t *pb.Twin, now time.Time) {
+// describeTwin shows a twin. Values are cut where lines would be longer than width.
+func describeTwin(w io.Writer, t *pb.Twin, now time.Time, width int) {
 	s := t.GetState()
 	field := func(name, value string) {
 		if value != "" {
@@ -92,21 +94,7 @@ func describeTwin(w io.Writer, t *pb.Twin, now time.Time) {
 	if s.GetQueued() > 0 {
 		field("Queued", fmt.Sprint(s.Queued))
 	}
-	all := make(map[string]bool)
-	for k := range s.GetProperties() {
-		all[k] = true
-	}
-	for k := range s.GetDesired() {
-		all[k] = true
-	}
-	if len(all) > 0 {
-		fmt.Fprintln(w)
-		row(w, "PROPERTY", "REPORTED", "QUALITY", "TIME", "DESIRED", "PROGRESS")
-	}
-	for _, k := range slices.Sorted(maps.Keys(all)) {
-		p, d := s.Properties[k], s.Desired[k]
-		row(w, k, valueText(p.GetValue()), qualityText(p), timeText(p.GetTime(), now), desiredText(d), progressText(d))
-	}
+	propertyRows(w, s, now, width)
 	if len(s.GetCommands()) > 0 {
 		fmt.Fprintln(w)
 		row(w, "COMMAND", "ACTION", "BY", "ASKED", "HOW FAR")
@@ -166,6 +154,30 @@ func qualityText(p *pb.Property) string {
 		return "–"
 	}
 	return enumText(p.Quality, "QUALITY_")
+}
+
+// propertyRows shows what is reported and asked for.
+func propertyRows(w io.Writer, s *pb.TwinState, now time.Time, width int) {
+	all := make(map[string]bool)
+	for k := range s.GetProperties() {
+		all[k] = true
+	}
+	for k := range s.GetDesired() {
+		all[k] = true
+	}
+	if len(all) == 0 {
+		return
+	}
+	table := [][]string{{"PROPERTY", "REPORTED", "QUALITY", "TIME", "DESIRED", "PROGRESS"}}
+	for _, k := range slices.Sorted(maps.Keys(all)) {
+		p, d := s.Properties[k], s.Desired[k]
+		table = append(table, []string{k, valueText(p.GetValue()), qualityText(p), timeText(p.GetTime(), now), desiredText(d), progressText(d)})
+	}
+	fitted(table, width, 1, 4)
+	fmt.Fprintln(w)
+	for _, line := range table {
+		row(w, line[0], line[1], line[2], line[3], line[4], line[5])
+	}
 }
 
 func desiredText(d *pb.Desired) string {

@@ -17,5 +17,5 @@ func TestGoldenQuarantine(t *testing.T) {
 	tw.State.Subscriptions = []*pb.TwinSubscription{{Twin: "pump", Property: "level"}, {System: "default/room", Twin: "Display_1", Property: "power"}}
 	tw.State.Desired["input"].WaitsFor = "the device sleeps; it is told when it wakes"
 	tw.State.ModelJson = ""
-	golden(t, "twin_get_quarantine", table(func(w io.Writer) { describeTwin(w, tw, noon) }))
+	golden(t, "twin_get_quarantine", table(func(w io.Writer) { describeTwin(w, tw, noon, 200) }))
 }
