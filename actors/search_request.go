@@ -105,6 +105,12 @@ func (r *Registry) searchQuery(req *pb.SearchRequest, projects func(string) bool
 // statusWords are what the status of a twin can be.
 var statusWords = []string{"connected", "connecting", "disconnected", "sleeping", "stopped", "none", "fault"}
 
+// hasModel says whether there is a model of that id.
+func (r *Registry) hasModel(id string) bool {
+	_, there, err := r.store.Get(tableThings, id)
+	return there && err == nil
+}
+
 // facetValue completes the bare name of a zone, and that of a model that the project has; any other model is the title that a driver gives.
 func (r *Registry) facetValue(project string, f *pb.FacetValue) (string, error) {
 	id := within(cmp.Or(project, "default"), f.Value)

@@ -48,7 +48,7 @@ func newSearcher(e *Engine) *search.Searcher {
 			}),
 			source(e.store, search.KindSystem, tableSystems, systemEntry),
 			source(e.store, "topic", topic.TableTopics, func(t *pb.Topic) *search.Entry { return &search.Entry{ID: t.Id, Title: t.Title} }),
-			source(e.store, "route", tableRoutes, routeEntry),
+			source(e.store, "route", tableRoutes, e.routeEntry),
 			source(e.store, "schedule", automation.TableSchedules, func(m *pb.Schedule) *search.Entry { return &search.Entry{ID: m.Id, Title: m.Title} }),
 			source(e.store, "rule", automation.TableRules, func(m *pb.Rule) *search.Entry {
 				return &search.Entry{ID: m.Id, Title: m.Title, Words: []string{m.If, m.Until}}
@@ -164,8 +164,13 @@ func systemEntry(s *pb.System) *search.Entry {
 	return e
 }
 
-func routeEntry(r *pb.Route) *search.Entry {
-	return &search.Entry{ID: r.Id, Driver: r.Driver, Model: r.Model, Zone: r.Zone, Labels: r.Labels,
+// routeEntry is that of a route. A model that it names as people do is the one of its project, as for twins.
+func (e *Engine) routeEntry(r *pb.Route) *search.Entry {
+	model := r.Model
+	if id := within(ProjectOf(r.Id), model); model != "" && e.registry.hasModel(id) {
+		model = id
+	}
+	return &search.Entry{ID: r.Id, Driver: r.Driver, Model: model, Zone: r.Zone, Labels: r.Labels,
 		Words: append(append(append([]string{r.When}, r.Topics...), r.Properties...), r.Events...)}
 }
 

@@ -105,6 +105,19 @@ func TestSearch(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}
+	// A route that names its model as people do is found with the model's twins.
+	if err := second(rpcv1.NewTopicServiceClient(h.http(h.admin), h.url).CreateTopic(t.Context(), req(&pb.CreateTopicRequest{Topic: &pb.Topic{Id: one + "/changes"}}))); err != nil {
+		t.Fatal(err)
+	}
+	if err := second(rpcv1.NewTopicServiceClient(h.http(h.admin), h.url).PutRoute(t.Context(), req(&pb.PutRouteRequest{Route: &pb.Route{Id: one + "/gauges", Model: "gauge", Topics: []string{"changes"}}}))); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(patience); ids(h.admin, &pb.SearchRequest{Project: one, Kinds: []string{"route"}, Facets: []*pb.FacetValue{{Name: "model", Value: "gauge"}}}) != one+"/gauges"; {
+		if time.Now().After(end) {
+			t.Fatal("no route of the model is found")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 	// Page by page.
 	seen := map[string]bool{}
 	for r := q(); ; {
