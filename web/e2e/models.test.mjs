@@ -158,7 +158,13 @@ test("more models than a page of the list has are all there; one that is not say
   await cli("apply", "-f", file);
   await page.goto(`${url}/models/default/m-2000`);
   await page.getByRole("heading", { name: "Model 2000" }).waitFor();
-  await page.getByText("1002 models").waitFor();
+  await page.getByText("1\u202f002 models").waitFor();
+  const list = page.getByRole("region", { name: "Models" });
+  await list.getByLabel("Find in Models").fill("model 199");
+  await list.getByRole("link", { name: "Model 1990" }).waitFor();
+  assert.equal(await list.getByRole("listitem").count(), 10);
+  await list.getByLabel("Find in Models").fill("nothing of the kind");
+  await list.getByText("None is called so.").waitFor();
   await page.goto(`${url}/models/default/m-2001`);
   await page.getByText("There is no such model yet.").waitFor();
 });

@@ -8,22 +8,9 @@ import type { Project } from "../gen/pollux/v1/project_pb";
 import type { Zone } from "../gen/pollux/v1/site_pb";
 import type { Twin } from "../gen/pollux/v1/twin_pb";
 import { splitDriver } from "./id";
+import { all } from "./list";
 import { parseManifest, parseModel, readModel, type Model } from "./thing";
 import { group } from "./versions";
-
-/** More records than a list in a dialogue is for; beyond it the console shows the first ones. */
-const most = 5000;
-
-/** Every page of a list, one after the other, up to `most` records. */
-export async function all<T>(page: (token: string) => Promise<{ items: T[]; next: string }>): Promise<T[]> {
-  const items: T[] = [];
-  for (let token = ""; ; ) {
-    const got = await page(token);
-    items.push(...got.items);
-    token = got.next;
-    if (!token || items.length >= most) return items;
-  }
-}
 
 /** Every version of every driver. */
 export function useDrivers() {

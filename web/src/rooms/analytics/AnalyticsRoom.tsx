@@ -1,16 +1,17 @@
 import "../automation/automation.css";
 
-import { Button, Loader, SegmentedControl } from "@mantine/core";
+import { Button, SegmentedControl } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { analytics } from "../../api/client";
+import { Records } from "../../frame/Records";
 import { useWord } from "../../frame/address";
 import { Held } from "../../frame/Held";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import type { Detector } from "../../gen/pollux/v1/analytics_pb";
-import { all } from "../../model/catalog";
+import { all, counted } from "../../model/list";
 import { split } from "../../model/id";
 import { Facts } from "../automation/Facts";
 import { Item } from "../automation/Item";
@@ -37,12 +38,12 @@ function useDetectors() {
 export function AnalyticsRoom() {
   const [id, choose] = useWord("detector");
   const [show, setShow] = useWord("show");
-  const { data, isPending, error } = useDetectors();
+  const { data, error } = useDetectors();
   const list = data ?? [];
   const chosen = list.find((d) => d.id === id);
   return (
     <>
-      <RoomHead title="Analytics" tabs={automationTabs} note={data && `${list.length} ${list.length === 1 ? "detector" : "detectors"}`} error={error}>
+      <RoomHead title="Analytics" tabs={automationTabs} note={data && counted(list, "detector")} error={error}>
         <SegmentedControl
           size="xs"
           aria-label="View"
@@ -60,16 +61,11 @@ export function AnalyticsRoom() {
       ) : (
         <div className="split">
           <div className="split-list">
-            <section className="panel" aria-label="Detectors">
-              <h2>Detectors</h2>
-              {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
-              {data && list.length === 0 && <p className="muted pad">None yet.</p>}
-              <ul className="list bounded">
-                {list.map((d) => (
-                  <Item key={d.id} id={d.id} title={d.title} note={`${kindOf(d.kind).name} of ${d.property}`} pill={d.paused ? "paused" : undefined} chosen={d.id === id} onChoose={() => choose(d.id)} />
-                ))}
-              </ul>
-            </section>
+            <Records title="Detectors" list={data} error={error} words={(d) => `${d.id} ${d.title}`}>
+              {(d) => (
+                <Item key={d.id} id={d.id} title={d.title} note={`${kindOf(d.kind).name} of ${d.property}`} pill={d.paused ? "paused" : undefined} chosen={d.id === id} onChoose={() => choose(d.id)} />
+              )}
+            </Records>
           </div>
           <div className="split-detail">
             {id === "new" ? (

@@ -1,4 +1,4 @@
-import { Button, Checkbox, Loader, Menu, SegmentedControl, Table, TextInput } from "@mantine/core";
+import { Button, Checkbox, Menu, SegmentedControl, Table, TextInput } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "wouter";
@@ -6,9 +6,11 @@ import { Link } from "wouter";
 import { automation } from "../../api/client";
 import { useWord } from "../../frame/address";
 import { Ask } from "../../frame/Ask";
+import { Records } from "../../frame/Records";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import { AlarmSeverity, type Alarm, type ChangeAlarmRequest } from "../../gen/pollux/v1/automation_pb";
+import { counted } from "../../model/list";
 import { split, twinPath } from "../../model/id";
 import { count, dateTime, millis } from "../../model/value";
 import { AlarmStatistics } from "./AlarmStatistics";
@@ -32,11 +34,11 @@ export function AlarmsRoom() {
   const [every, setEvery] = useWord("all");
   const [show, setShow] = useWord("show");
   const [raising, setRaising] = useState(false);
-  const { data, isPending, error } = useAlarms(every !== "");
+  const { data, error } = useAlarms(every !== "");
   const list = data ?? [];
   return (
     <>
-      <RoomHead title="Alarms" tabs={automationTabs} note={data && `${list.length} ${list.length === 1 ? "alarm" : "alarms"}`} error={error}>
+      <RoomHead title="Alarms" tabs={automationTabs} note={data && counted(list, "alarm")} error={error}>
         {!show && <Checkbox label="Also shelved, suppressed and over" checked={every !== ""} onChange={(e) => setEvery(e.currentTarget.checked ? "yes" : "")} />}
         <SegmentedControl
           size="xs"
@@ -64,16 +66,11 @@ export function AlarmsRoom() {
       {!show && (
         <div className="split">
           <div className="split-list">
-            <section className="panel" aria-label="Alarms">
-              <h2>Alarms</h2>
-              {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
-              {data && list.length === 0 && <p className="muted pad">Nothing needs attention.</p>}
-              <ul className="list bounded">
-                {list.map((a) => (
-                  <Item key={a.id} id={a.id} title={a.text} note={stateOf(a)} pill={severity(a)} bad={a.active && a.severity >= AlarmSeverity.ERROR} chosen={a.id === id} onChoose={() => choose(a.id)} />
-                ))}
-              </ul>
-            </section>
+            <Records title="Alarms" list={data} error={error} none="Nothing needs attention." words={(a) => `${a.id} ${a.text}`}>
+              {(a) => (
+                <Item key={a.id} id={a.id} title={a.text} note={stateOf(a)} pill={severity(a)} bad={a.active && a.severity >= AlarmSeverity.ERROR} chosen={a.id === id} onChoose={() => choose(a.id)} />
+              )}
+            </Records>
           </div>
           <div className="split-detail">
             {id ? (

@@ -1,12 +1,14 @@
-import { Button, Loader, Table } from "@mantine/core";
+import { Button, Table } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { automation } from "../../api/client";
 import { useWord } from "../../frame/address";
+import { Records } from "../../frame/Records";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import type { Evaluation, Rule, RuleState } from "../../gen/pollux/v1/automation_pb";
+import { counted } from "../../model/list";
 import { full, split } from "../../model/id";
 import { count, dateTime, millis } from "../../model/value";
 import { DryRun, TestBench } from "./Bench";
@@ -26,26 +28,21 @@ async function put(text: string, revision: bigint): Promise<string> {
 /** Rules: what each watches, what it says at present, and why it did or did not act. */
 export function RulesRoom() {
   const [id, choose] = useWord("rule");
-  const { data, isPending, error } = useRules();
+  const { data, error } = useRules();
   const list = data ?? [];
   const chosen = list.find((r) => r.rule.id === id)?.rule;
   return (
     <>
-      <RoomHead title="Rules" tabs={automationTabs} note={data && `${list.length} ${list.length === 1 ? "rule" : "rules"}`} error={error}>
+      <RoomHead title="Rules" tabs={automationTabs} note={data && counted(list, "rule")} error={error}>
         <Button onClick={() => choose("new")}>New rule</Button>
       </RoomHead>
       <div className="split">
         <div className="split-list">
-          <section className="panel" aria-label="Rules">
-            <h2>Rules</h2>
-            {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
-            {data && list.length === 0 && <p className="muted pad">None yet.</p>}
-            <ul className="list bounded">
-              {list.map(({ rule: r, state }) => (
-                <Item key={r.id} id={r.id} title={r.title} note={r.if} {...rest(r, state)} chosen={r.id === id} onChoose={() => choose(r.id)} />
-              ))}
-            </ul>
-          </section>
+          <Records title="Rules" list={data} error={error} words={({ rule: r }) => `${r.id} ${r.title}`}>
+            {({ rule: r, state }) => (
+              <Item key={r.id} id={r.id} title={r.title} note={r.if} {...rest(r, state)} chosen={r.id === id} onChoose={() => choose(r.id)} />
+            )}
+          </Records>
         </div>
         <div className="split-detail">
           {id === "new" ? (

@@ -1,12 +1,14 @@
-import { Button, Loader, SegmentedControl } from "@mantine/core";
+import { Button, SegmentedControl } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useRef, useState, type ReactNode } from "react";
 
 import { automation } from "../../api/client";
 import { useWord } from "../../frame/address";
+import { Records } from "../../frame/Records";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import type { Schedule } from "../../gen/pollux/v1/automation_pb";
+import { counted } from "../../model/list";
 import { full, split } from "../../model/id";
 import { count, dateTime, millis } from "../../model/value";
 import { Calendar } from "./Calendar";
@@ -39,13 +41,13 @@ async function put(text: string, revision: bigint): Promise<string> {
 export function SchedulesRoom() {
   const [id, choose] = useWord("schedule");
   const [view, setView] = useWord("view");
-  const { data, isPending, error } = useSchedules();
+  const { data, error } = useSchedules();
   const list = data ?? [];
   const chosen = list.find((s) => s.schedule.id === id)?.schedule;
   const calendar = view === "month" || view === "week";
   return (
     <>
-      <RoomHead title="Schedules" tabs={automationTabs} note={data && `${list.length} ${list.length === 1 ? "schedule" : "schedules"}`} error={error}>
+      <RoomHead title="Schedules" tabs={automationTabs} note={data && counted(list, "schedule")} error={error}>
         <SegmentedControl
           size="xs"
           aria-label="View"
@@ -80,16 +82,11 @@ export function SchedulesRoom() {
       ) : (
         <div className="split">
           <div className="split-list">
-            <section className="panel" aria-label="Schedules">
-              <h2>Schedules</h2>
-              {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
-              {data && list.length === 0 && <p className="muted pad">None yet.</p>}
-              <ul className="list bounded">
-                {list.map(({ schedule: s, next }) => (
-                  <Item key={s.id} id={s.id} title={s.title} note={s.paused ? undefined : soon(millis(next))} pill={s.paused ? "paused" : undefined} chosen={s.id === id} onChoose={() => choose(s.id)} />
-                ))}
-              </ul>
-            </section>
+            <Records title="Schedules" list={data} error={error} words={({ schedule: s }) => `${s.id} ${s.title}`}>
+              {({ schedule: s, next }) => (
+                <Item key={s.id} id={s.id} title={s.title} note={s.paused ? undefined : soon(millis(next))} pill={s.paused ? "paused" : undefined} chosen={s.id === id} onChoose={() => choose(s.id)} />
+              )}
+            </Records>
           </div>
           <div className="split-detail">
             <Chosen id={id} chosen={chosen} known={data !== undefined} onChoose={choose} />

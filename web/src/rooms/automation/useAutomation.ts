@@ -4,7 +4,7 @@ import { automation } from "../../api/client";
 import type { RoomTab } from "../../frame/Room";
 import type { Alarm } from "../../gen/pollux/v1/automation_pb";
 import { useChanges } from "../../live/changes";
-import { all } from "../../model/catalog";
+import { all } from "../../model/list";
 
 /** The rooms of what happens by itself. */
 export const automationTabs: RoomTab[] = [

@@ -5,6 +5,7 @@ import { Link } from "wouter";
 
 import { explain } from "../../api/errors";
 import { useDrivers } from "../../model/catalog";
+import { counted } from "../../model/list";
 import { count } from "../../model/value";
 import { group } from "../../model/versions";
 import { Catalog } from "./Catalog";
@@ -25,7 +26,7 @@ export function DriversRoom({ name }: { name?: string }) {
       <header className="room-head">
         <h1>Drivers</h1>
         <span className="muted">
-          {groups.length} {groups.length === 1 ? "driver" : "drivers"}, {data?.length ?? 0} {data?.length === 1 ? "version" : "versions"}
+          {counted(groups, "driver")}, {counted(data ?? [], "version")}
         </span>
         <Button className="head-end" variant="default" component={Link} href="/drivers-new">
           Write one in JavaScript

@@ -5,6 +5,7 @@ import { useState, type FormEvent } from "react";
 
 import { drivers } from "../../api/client";
 import { explain } from "../../api/errors";
+import { counted } from "../../model/list";
 import type { Manifest } from "../../model/thing";
 import { check } from "../../schema/check";
 import { SchemaForm } from "../../schema/Form";
@@ -82,7 +83,7 @@ export function Scan({ driver, scan }: { driver: string; scan: NonNullable<Manif
       {data && (
         <>
           <p className="muted" role="status">
-            {data.sent} frames sent, {data.answers} answers, {data.found.length} {data.found.length === 1 ? "device" : "devices"} found.
+            {data.sent} frames sent, {data.answers} answers, {counted(data.found, "device")} found.
           </p>
           <Found entries={data.found} label="Found" />
           {data.notes.map((note, i) => (

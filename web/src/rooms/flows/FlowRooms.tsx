@@ -4,7 +4,7 @@ import { sinks, sources } from "../../api/client";
 import type { Sink } from "../../gen/pollux/v1/sink_pb";
 import type { Source } from "../../gen/pollux/v1/source_pb";
 import { useChanges } from "../../live/changes";
-import { all } from "../../model/catalog";
+import { all } from "../../model/list";
 import { full } from "../../model/id";
 import { count, dateTime, millis } from "../../model/value";
 import { deadEnd, topicTabs, useTopics } from "../topics/useTopics";

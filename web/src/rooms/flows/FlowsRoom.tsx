@@ -1,13 +1,15 @@
 import "../automation/automation.css";
 
-import { Button, Loader } from "@mantine/core";
+import { Button } from "@mantine/core";
 import { useMutation } from "@tanstack/react-query";
 import { useState, type ReactNode } from "react";
 
 import { useWord } from "../../frame/address";
 import { Ask } from "../../frame/Ask";
+import { Records } from "../../frame/Records";
 import { RoomHead, Trouble, type RoomTab } from "../../frame/Room";
 import { Try } from "../../frame/Try";
+import { counted } from "../../model/list";
 import { split } from "../../model/id";
 import { Facts } from "../automation/Facts";
 import { Item } from "../automation/Item";
@@ -59,21 +61,16 @@ export function FlowsRoom(p: Props) {
   };
   return (
     <>
-      <RoomHead title={p.title} tabs={p.tabs} note={p.list && `${list.length} ${list.length === 1 ? p.what : `${p.what}s`}`} error={p.error}>
+      <RoomHead title={p.title} tabs={p.tabs} note={p.list && counted(list, p.what)} error={p.error}>
         <Button onClick={() => choose("new")}>New {p.what}</Button>
       </RoomHead>
       <div className="split">
         <div className="split-list">
-          <section className="panel" aria-label={p.title}>
-            <h2>{p.title}</h2>
-            {!p.list && !p.error && <Loader size="sm" m="md" aria-label="Loading" />}
-            {p.list && list.length === 0 && <p className="muted pad">None yet.</p>}
-            <ul className="list bounded">
-              {list.map((x) => (
-                <Item key={x.id} id={x.id} title={x.title} note={x.note} pill={x.paused ? "paused" : x.error ? "failing" : undefined} bad={!x.paused} chosen={x.id === id} onChoose={() => choose(x.id)} />
-              ))}
-            </ul>
-          </section>
+          <Records title={p.title} list={p.list} error={p.error} words={(x) => `${x.id} ${x.title}`}>
+            {(x) => (
+              <Item key={x.id} id={x.id} title={x.title} note={x.note} pill={x.paused ? "paused" : x.error ? "failing" : undefined} bad={!x.paused} chosen={x.id === id} onChoose={() => choose(x.id)} />
+            )}
+          </Records>
         </div>
         <div className="split-detail">
           {id === "new" ? (

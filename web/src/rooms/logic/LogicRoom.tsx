@@ -1,14 +1,16 @@
 import "../automation/automation.css";
 import "./logic.css";
 
-import { Button, Loader } from "@mantine/core";
+import { Button } from "@mantine/core";
 import { useState } from "react";
 
+import { Records } from "../../frame/Records";
 import { useWord } from "../../frame/address";
 import { RoomHead } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import type { Logic } from "../../gen/pollux/v1/logic_pb";
 import { Item } from "../automation/Item";
+import { counted } from "../../model/list";
 import { LogicDetail } from "./LogicDetail";
 import { NewLogic } from "./NewLogic";
 import { useLogics } from "./useLogics";
@@ -17,31 +19,26 @@ import { useLogics } from "./useLogics";
 export function LogicRoom() {
   const [id, choose] = useWord("logic");
   const [making, setMaking] = useState(false);
-  const { data, isPending, error } = useLogics();
+  const { data, error } = useLogics();
   const list = data ?? [];
   const chosen = list.find((m) => m.id === id);
   return (
     <>
-      <RoomHead title="Logic" note={data && `${list.length} ${list.length === 1 ? "logic" : "logics"}`} error={error}>
+      <RoomHead title="Logic" note={data && counted(list, "logic")} error={error}>
         <Button onClick={() => setMaking(true)}>New logic</Button>
       </RoomHead>
       <div className="logic-split">
-        <section className="panel" aria-label="Logics">
-          <h2>Logics</h2>
-          {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
-          {data && list.length === 0 && <p className="muted pad">None yet.</p>}
-          <ul className="list bounded">
-            {list.map((m) => (
-              <Item
-                key={m.id} id={m.id} title={m.title} note={m.version} pill={stateOf(m)} bad={!!m.fault} chosen={m.id === id && !making}
-                onChoose={() => {
-                  setMaking(false);
-                  choose(m.id);
-                }}
-              />
-            ))}
-          </ul>
-        </section>
+        <Records title="Logics" list={data} error={error} words={(m) => `${m.id} ${m.title}`}>
+          {(m) => (
+            <Item
+              key={m.id} id={m.id} title={m.title} note={m.version} pill={stateOf(m)} bad={!!m.fault} chosen={m.id === id && !making}
+              onChoose={() => {
+                setMaking(false);
+                choose(m.id);
+              }}
+            />
+          )}
+        </Records>
         <div className="split-detail">
           {making ? (
             <NewLogic

@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 
 import { drivers, logics } from "../../api/client";
 import type { Logic } from "../../gen/pollux/v1/logic_pb";
-import { all } from "../../model/catalog";
+import { all } from "../../model/list";
 
 /** All logics, with what they did by now. */
 export function useLogics() {

@@ -1,14 +1,16 @@
-import { Button, Loader, TextInput } from "@mantine/core";
+import { Button, TextInput } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link, useLocation } from "wouter";
 
 import { explain } from "../../api/errors";
+import { Records } from "../../frame/Records";
 import { Held } from "../../frame/Held";
 import { create } from "@bufbuild/protobuf";
 import { ModelSchema } from "../../gen/pollux/v1/model_pb";
 import { useChanges } from "../../live/changes";
 import { useModelRecords } from "../../model/catalog";
+import { counted } from "../../model/list";
 import { blank } from "../../model/thingmodel";
 import { count } from "../../model/value";
 import { ModelEditor } from "./ModelEditor";
@@ -28,7 +30,7 @@ export function ModelsRoom({ id }: { id?: string }) {
       <header className="room-head">
         <h1>Models</h1>
         <span className="muted">
-          {all.length} {all.length === 1 ? "model" : "models"}
+          {counted(all, "model")}
         </span>
       </header>
       {error && (
@@ -51,26 +53,21 @@ export function ModelsRoom({ id }: { id?: string }) {
               Begin
             </Button>
           </form>
-          <section className="panel" aria-label="Models">
-            <h2>Models</h2>
-            {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
-            {!isPending && all.length === 0 && <p className="muted pad">None yet. A twin of a model needs no driver: the model reads its messages.</p>}
-            <ul className="list bounded">
-              {all.map((m) => (
-                <li key={m.id}>
-                  <Link href={modelPath(m.id)} className="list-item" aria-current={m.id === id ? "true" : undefined}>
-                    <span>
-                      <b>{m.title || m.id}</b>
-                      <code>{m.id}</code>
-                    </span>
-                    <span className="pill">
-                      {count(m.twins)} {m.twins === 1n ? "twin" : "twins"}
-                    </span>
-                  </Link>
-                </li>
-              ))}
-            </ul>
-          </section>
+          <Records title="Models" list={data} error={error} none="None yet. A twin of a model needs no driver: the model reads its messages." words={(m) => `${m.id} ${m.title}`}>
+            {(m) => (
+              <li key={m.id}>
+                <Link href={modelPath(m.id)} className="list-item" aria-current={m.id === id ? "true" : undefined}>
+                  <span>
+                    <b>{m.title || m.id}</b>
+                    <code>{m.id}</code>
+                  </span>
+                  <span className="pill">
+                    {count(m.twins)} {m.twins === 1n ? "twin" : "twins"}
+                  </span>
+                </Link>
+              </li>
+            )}
+          </Records>
         </div>
         <div className="split-detail">
           {chosen || draft ? (

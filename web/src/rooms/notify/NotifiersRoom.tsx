@@ -1,13 +1,14 @@
-import { Button, Loader } from "@mantine/core";
+import { Button } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { notifiers } from "../../api/client";
 import { useWord } from "../../frame/address";
+import { Records } from "../../frame/Records";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import { NotificationState, type Notifier } from "../../gen/pollux/v1/notify_pb";
-import { all } from "../../model/catalog";
+import { all, counted } from "../../model/list";
 import { split } from "../../model/id";
 import { count, dateTime, millis } from "../../model/value";
 import { Facts } from "../automation/Facts";
@@ -36,31 +37,26 @@ function useNotifiers() {
 export function NotifiersRoom() {
   const [id, choose] = useWord("notifier");
   const [making, setMaking] = useState(false);
-  const { data, isPending, error } = useNotifiers();
+  const { data, error } = useNotifiers();
   const list = data ?? [];
   return (
     <>
-      <RoomHead title="Notifiers" tabs={automationTabs} note={data && `${list.length} ${list.length === 1 ? "notifier" : "notifiers"}`} error={error}>
+      <RoomHead title="Notifiers" tabs={automationTabs} note={data && counted(list, "notifier")} error={error}>
         <Button onClick={() => setMaking(true)}>New notifier</Button>
       </RoomHead>
       <div className="split">
         <div className="split-list">
-          <section className="panel" aria-label="Notifiers">
-            <h2>Notifiers</h2>
-            {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
-            {data && list.length === 0 && <p className="muted pad">None yet.</p>}
-            <ul className="list bounded">
-              {list.map((m) => (
-                <Item
-                  key={m.id} id={m.id} title={m.title} note={kinds[kindOf(m)].name} pill={stateOf(m)} bad={!!m.state?.error} chosen={m.id === id && !making}
-                  onChoose={() => {
-                    setMaking(false);
-                    choose(m.id);
-                  }}
-                />
-              ))}
-            </ul>
-          </section>
+          <Records title="Notifiers" list={data} error={error} words={(m) => `${m.id} ${m.title}`}>
+            {(m) => (
+              <Item
+                key={m.id} id={m.id} title={m.title} note={kinds[kindOf(m)].name} pill={stateOf(m)} bad={!!m.state?.error} chosen={m.id === id && !making}
+                onChoose={() => {
+                  setMaking(false);
+                  choose(m.id);
+                }}
+              />
+            )}
+          </Records>
           <Lanes />
         </div>
         <div className="split-detail">

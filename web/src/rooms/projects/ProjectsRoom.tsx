@@ -1,13 +1,15 @@
-import { Button, Loader, TextInput } from "@mantine/core";
+import { Button, TextInput } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 
 import { projects } from "../../api/client";
 import { useProject } from "../../frame/project";
+import { Records } from "../../frame/Records";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import { useChanges } from "../../live/changes";
 import { useProjects } from "../../model/catalog";
+import { counted } from "../../model/list";
 import { count } from "../../model/value";
 import { Item } from "../automation/Item";
 import { ProjectDetail } from "./ProjectDetail";
@@ -19,35 +21,30 @@ export function ProjectsRoom() {
   const queries = useQueryClient();
   const [name, choose] = useProject();
   const [making, setMaking] = useState(false);
-  const { data, isPending, error } = useProjects();
+  const { data, error } = useProjects();
   const list = data ?? [];
   const chosen = list.find((p) => p.name === name);
   const again = () => queries.invalidateQueries({ queryKey: ["project"] });
   return (
     <>
-      <RoomHead title="Projects" tabs={projectTabs} note={data && `${list.length} ${list.length === 1 ? "project" : "projects"}`} error={error}>
+      <RoomHead title="Projects" tabs={projectTabs} note={data && counted(list, "project")} error={error}>
         <Button onClick={() => setMaking(true)}>New project</Button>
       </RoomHead>
       <div className="split">
         <div className="split-list">
-          <section className="panel" aria-label="Projects">
-            <h2>Projects</h2>
-            {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
-            {data && list.length === 0 && <p className="muted pad">None yet.</p>}
-            <ul className="list bounded">
-              {list.map((p) => (
-                <Item
-                  key={p.name}
-                  id={p.name}
-                  title={p.name}
-                  note={p.settings?.revision ? "" : "with the usual settings"}
-                  pill={`${count(p.records.twin ?? 0n)} ${p.records.twin === 1n ? "twin" : "twins"}`}
-                  chosen={p.name === name}
-                  onChoose={() => choose(p.name)}
-                />
-              ))}
-            </ul>
-          </section>
+          <Records title="Projects" list={data} error={error} words={(p) => p.name}>
+            {(p) => (
+              <Item
+                key={p.name}
+                id={p.name}
+                title={p.name}
+                note={p.settings?.revision ? "" : "with the usual settings"}
+                pill={`${count(p.records.twin ?? 0n)} ${p.records.twin === 1n ? "twin" : "twins"}`}
+                chosen={p.name === name}
+                onChoose={() => choose(p.name)}
+              />
+            )}
+          </Records>
         </div>
         <div className="split-detail">
           {making && (

@@ -1,6 +1,6 @@
 import "../automation/automation.css";
 
-import { Button, Loader, SegmentedControl } from "@mantine/core";
+import { Button, SegmentedControl } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
@@ -8,11 +8,12 @@ import { simulations } from "../../api/client";
 import { useWord } from "../../frame/address";
 import { Ask } from "../../frame/Ask";
 import { ingestTabs } from "../../frame/ingestTabs";
+import { Records } from "../../frame/Records";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import type { Simulation } from "../../gen/pollux/v1/simulation_pb";
 import { useChanges } from "../../live/changes";
-import { all } from "../../model/catalog";
+import { all, counted } from "../../model/list";
 import { split } from "../../model/id";
 import { count, dateTime, millis, span } from "../../model/value";
 import { Facts } from "../automation/Facts";
@@ -24,7 +25,7 @@ export function SimulatorRoom() {
   useChanges("simulation", "simulations");
   const client = useQueryClient();
   const [id, choose] = useWord("simulation");
-  const { data, isPending, error } = useQuery({
+  const { data, error } = useQuery({
     queryKey: ["simulations"],
     queryFn: ({ signal }) =>
       all<Simulation>(async (pageToken) => {
@@ -42,21 +43,16 @@ export function SimulatorRoom() {
   };
   return (
     <>
-      <RoomHead title="Simulator" tabs={ingestTabs()} note={data && `${list.length} ${list.length === 1 ? "simulation" : "simulations"}`} error={error}>
+      <RoomHead title="Simulator" tabs={ingestTabs()} note={data && counted(list, "simulation")} error={error}>
         <Button onClick={() => choose("new")}>New simulation</Button>
       </RoomHead>
       <div className="split">
         <div className="split-list">
-          <section className="panel" aria-label="Simulations">
-            <h2>Simulations</h2>
-            {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
-            {data && list.length === 0 && <p className="muted pad">None yet.</p>}
-            <ul className="list bounded">
-              {list.map((m) => (
-                <Item key={m.id} id={m.id} title={m.title} note={`${count(m.state?.stored ?? 0n)} stored`} pill={status(m)} bad={status(m) === "trouble"} chosen={m.id === id} onChoose={() => choose(m.id)} />
-              ))}
-            </ul>
-          </section>
+          <Records title="Simulations" list={data} error={error} words={(m) => `${m.id} ${m.title}`}>
+            {(m) => (
+              <Item key={m.id} id={m.id} title={m.title} note={`${count(m.state?.stored ?? 0n)} stored`} pill={status(m)} bad={status(m) === "trouble"} chosen={m.id === id} onChoose={() => choose(m.id)} />
+            )}
+          </Records>
         </div>
         <div className="split-detail">
           {id === "new" ? (

@@ -9,6 +9,7 @@ import { RoomHead } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import { useChanges } from "../../live/changes";
 import { useZones } from "../../model/catalog";
+import { counted } from "../../model/list";
 import { split } from "../../model/id";
 import { SearchIcon } from "../../shell/icons";
 import { siteTabs } from "./tabs";
@@ -39,7 +40,7 @@ export function SiteRoom() {
     });
   return (
     <>
-      <RoomHead title="Site" tabs={siteTabs} note={`${zones.length} ${zones.length === 1 ? "zone" : "zones"}`} error={error}>
+      <RoomHead title="Site" tabs={siteTabs} note={counted(zones, "zone")} error={error}>
         <Button onClick={() => setParent("")}>New zone</Button>
       </RoomHead>
       <div className="split">

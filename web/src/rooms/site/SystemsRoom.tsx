@@ -1,15 +1,17 @@
 import "./site.css";
 
-import { Button, Loader } from "@mantine/core";
+import { Button } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import { create } from "@bufbuild/protobuf";
 import { useState } from "react";
 import { Link, useLocation } from "wouter";
 
+import { Records } from "../../frame/Records";
 import { RoomHead } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import { SystemSchema } from "../../gen/pollux/v1/site_pb";
 import { useChanges } from "../../live/changes";
+import { counted } from "../../model/list";
 import { SystemDetail } from "./SystemDetail";
 import { SystemForm } from "./SystemForm";
 import { siteTabs, systemPath, useSystems } from "./tabs";
@@ -26,32 +28,27 @@ export function SystemsRoom({ id }: { id?: string }) {
   const again = () => queries.invalidateQueries({ queryKey: ["systems"] });
   return (
     <>
-      <RoomHead title="Systems" tabs={siteTabs} note={`${all.length} ${all.length === 1 ? "system" : "systems"}`} error={error}>
+      <RoomHead title="Systems" tabs={siteTabs} note={counted(all, "system")} error={error}>
         <Button onClick={() => setMaking(true)}>New system</Button>
       </RoomHead>
       <div className="split">
         <div className="split-list">
-          <section className="panel" aria-label="Systems">
-            <h2>Systems</h2>
-            {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
-            {!isPending && all.length === 0 && <p className="muted pad">None yet.</p>}
-            <ul className="list bounded">
-              {all.map((s) => (
-                <li key={s.id}>
-                  <Link href={systemPath(s.id)} className="list-item" aria-current={s.id === id ? "true" : undefined}>
-                    <span>
-                      <b>{s.title || s.id.slice(s.id.indexOf("/") + 1)}</b>
-                      <code>{s.id}</code>
-                    </span>
-                    <span className="muted">{s.zone}</span>
-                    <span className="pill">
-                      {s.members.length} {s.members.length === 1 ? "member" : "members"}
-                    </span>
-                  </Link>
-                </li>
-              ))}
-            </ul>
-          </section>
+          <Records title="Systems" list={data} error={error} words={(s) => `${s.id} ${s.title}`}>
+            {(s) => (
+              <li key={s.id}>
+                <Link href={systemPath(s.id)} className="list-item" aria-current={s.id === id ? "true" : undefined}>
+                  <span>
+                    <b>{s.title || s.id.slice(s.id.indexOf("/") + 1)}</b>
+                    <code>{s.id}</code>
+                  </span>
+                  <span className="muted">{s.zone}</span>
+                  <span className="pill">
+                    {counted(s.members, "member")}
+                  </span>
+                </Link>
+              </li>
+            )}
+          </Records>
         </div>
         <div className="split-detail">
           {making && (

@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { sites } from "../../api/client";
 import type { RoomTab } from "../../frame/Room";
 import type { System } from "../../gen/pollux/v1/site_pb";
-import { all } from "../../model/catalog";
+import { all } from "../../model/list";
 import { full } from "../../model/id";
 
 /** The rooms of where things are and what belongs together. */

@@ -11,7 +11,7 @@ import { RoomHead } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import type { Route } from "../../gen/pollux/v1/topic_pb";
 import { useChanges } from "../../live/changes";
-import { all } from "../../model/catalog";
+import { all } from "../../model/list";
 import { split } from "../../model/id";
 import { RouteEditor } from "./RouteEditor";
 import { RouteLine } from "./RouteLine";

@@ -1,15 +1,17 @@
 import "./topics.css";
 
-import { Button, Loader, TextInput } from "@mantine/core";
+import { Button, TextInput } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState, type FormEvent } from "react";
 import { Link, useLocation } from "wouter";
 
 import { topics } from "../../api/client";
+import { Records } from "../../frame/Records";
 import { RoomHead, Trouble } from "../../frame/Room";
 import { Try } from "../../frame/Try";
 import type { Topic } from "../../gen/pollux/v1/topic_pb";
 import { useChanges } from "../../live/changes";
+import { counted } from "../../model/list";
 import { full } from "../../model/id";
 import { count } from "../../model/value";
 import { TopicDetail } from "./TopicDetail";
@@ -28,20 +30,15 @@ export function TopicsRoom({ id }: { id?: string }) {
   const chosen = all.find((t) => t.id === id);
   return (
     <>
-      <RoomHead title="Topics" tabs={topicTabs} note={`${alive.length} ${alive.length === 1 ? "topic" : "topics"}`} error={error} />
+      <RoomHead title="Topics" tabs={topicTabs} note={counted(alive, "topic")} error={error} />
       <div className="split">
         <div className="split-list">
           <NewTopic />
-          <section className="panel" aria-label="Topics">
-            <h2>Topics</h2>
-            {isPending && <Loader size="sm" m="md" aria-label="Loading" />}
-            {!isPending && alive.length === 0 && <p className="muted pad">None yet.</p>}
-            <ul className="list bounded">
-              {alive.map((t, i) => (
-                <Item key={t.id} topic={t} chosen={t.id === id} dead={dead.has(t.id)} ask={i < told} />
-              ))}
-            </ul>
-          </section>
+          <Records title="Topics" list={data && alive} error={error} words={(t) => `${t.id} ${t.title}`}>
+            {(t, i) => (
+              <Item key={t.id} topic={t} chosen={t.id === id} dead={dead.has(t.id)} ask={i < told} />
+            )}
+          </Records>
         </div>
         <div className="split-detail">
           {chosen ? (

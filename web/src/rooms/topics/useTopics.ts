@@ -3,7 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { topics } from "../../api/client";
 import type { RoomTab } from "../../frame/Room";
 import type { Topic } from "../../gen/pollux/v1/topic_pb";
-import { all } from "../../model/catalog";
+import { all } from "../../model/list";
 import { full } from "../../model/id";
 
 /** Names that end so are the dead letters of the topic before. */
