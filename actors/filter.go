@@ -40,6 +40,20 @@ func (e *Engine) sight(t *pb.Twin, st *state.Record, since uint64) expr.Twin {
 	return expr.Twin{Config: t, State: st, Since: since, Model: e.catalog.modelName(t)}
 }
 
+// isOf says whether a twin is of the model that is so called: by its id, or where there is none, by the title of it or of its driver's. Titles are shared.
+func (c *catalog) isOf(t *pb.Twin, name string) bool {
+	spec, err := c.forTwin(t)
+	if err != nil {
+		return false
+	}
+	id := within(ProjectOf(t.Id), name)
+	if t.Model == id || spec.title != name {
+		return t.Model == id
+	}
+	_, there, err := c.store.Get(tableThings, id)
+	return err == nil && !there
+}
+
 // modelName is the id of a twin's model, or the title that its driver gives.
 func (c *catalog) modelName(t *pb.Twin) string {
 	if t.Model != "" {

@@ -3,6 +3,7 @@ package actors_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -62,5 +63,28 @@ func TestWhere(t *testing.T) {
 	}
 	if m := next(t, s); m.Id != "default/t2" || text(m.GetDelta().GetProperties()["level"].GetValue()) != "22" {
 		t.Fatalf("stays %v", m)
+	}
+}
+
+// A name that is one model's id and another's title is the id: who filters, routes or rules by it means that one. A title that models share is all of
+// theirs.
+func TestModelIsNamedByItsIDFirst(t *testing.T) {
+	n := newNode(t)
+	for id, title := range map[string]string{"pump": "Sensor", "valve": "Sensor", "tank": "pump"} {
+		n.model(id, thing(title, `"v":{"type":"number"}`))
+		n.twin(fmt.Sprintf(`{"id":"of-%s","model":%q}`, id, id))
+	}
+	for name, want := range map[string]string{"pump": "default/of-pump", "default/pump": "default/of-pump", "Sensor": "default/of-pump default/of-valve", "none": ""} {
+		res, err := n.reg.ListTwins(&pb.ListTwinsRequest{Filter: &pb.TwinFilter{Model: name}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, x := range res.Twins {
+			got = append(got, x.Id)
+		}
+		if slices.Sort(got); strings.Join(got, " ") != want {
+			t.Errorf("of model %s are %v, want %s", name, got, want)
+		}
 	}
 }

@@ -138,11 +138,7 @@ func matchFilter(f *pb.TwinFilter, t *pb.Twin, c *catalog) bool {
 			return false
 		}
 	}
-	if f.Model != "" {
-		spec, err := c.forTwin(t)
-		return err == nil && (spec.title == f.Model || t.Model == within(ProjectOf(t.Id), f.Model))
-	}
-	return true
+	return f.Model == "" || c.isOf(t, f.Model)
 }
 
 // narrow leaves out the properties that the watcher does not want; nil: nothing is left. queued: the length of the queue is
