@@ -278,6 +278,31 @@ func TestLoginLinkWorksOnce(t *testing.T) {
 	eventually(t, "the other node sees the end", func() bool { _, err := again.session(cookie); return errors.Is(err, ErrUnauthenticated) })
 }
 
+// TestLoginLinkOfAKeyThatIsGone: a link that was made by a key signs nobody in when that was deleted or has expired.
+func TestLoginLinkOfAKeyThatIsGone(t *testing.T) {
+	store := openStore(t)
+	k := openKeyring(t, store)
+	for _, how := range []string{"deleted", "expired"} {
+		key, _ := mustKey(t, store, NewKey{Name: "me", Role: RoleOperator, Project: "hotel", Expires: time.Now().Add(LoginLife / 2)})
+		path, err := k.LoginLink(t.Context(), key.Id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		code := strings.TrimPrefix(path, "/login?code=")
+		if _, _, err := k.loginCode(code); err != nil {
+			t.Fatal(err)
+		}
+		if how == "expired" {
+			k.now = func() time.Time { return time.Now().Add(LoginLife * 3 / 4) }
+		} else if rec, ok, err := store.Get(TableKey, key.Id); err != nil || !ok || deleteKey(t.Context(), store, rec) != nil {
+			t.Fatal(err)
+		}
+		if cookie, err := k.redeem(t.Context(), code); !errors.Is(err, errLoginUsed) || cookie != "" {
+			t.Errorf("%s: signed in, %v", how, err)
+		}
+	}
+}
+
 func TestSessionEndsWithItsKeyAndItsTime(t *testing.T) {
 	store := openStore(t)
 	k := openKeyring(t, store)

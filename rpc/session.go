@@ -62,6 +62,12 @@ func (k *Keyring) loginCode(code string) (s sessionRecord, spend *storage.Guard,
 	if !ok || json.Unmarshal(rec.Value, &s) != nil || !k.now().Before(s.Expires) {
 		return s, nil, errLoginUsed
 	}
+	switch p, err := k.principal(s.Key); {
+	case err != nil:
+		return s, nil, err
+	case p == nil, !p.expires.IsZero() && !k.now().Before(p.expires):
+		return s, nil, errLoginUsed // the session would be nobody's
+	}
 	return s, &storage.Guard{Table: TableSession, Key: key, Revision: rec.Revision}, nil
 }
 
@@ -79,7 +85,7 @@ func (k *Keyring) redeem(ctx context.Context, code string) (cookie string, err e
 	return cookie, err
 }
 
-var errLoginUsed = errors.New("this login link was used already or is too old")
+var errLoginUsed = errors.New("this login link was used already or is too old, or its key is gone")
 
 // newSession commits a session. The record of spend, where given, is deleted with it.
 func (k *Keyring) newSession(ctx context.Context, keyID string, spend *storage.Guard) (cookie string, err error) {
