@@ -1,10 +1,15 @@
 package actors_test
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 )
 
 // More twins of a driver wait for devices that do not answer than may wait at a time; another twin of that driver, whose
@@ -30,9 +35,13 @@ func TestTwinsThatWaitDoNotHoldUpOthers(t *testing.T) {
 	}
 	n.wait("a", "ups", "1")
 	ended := make(chan error, silent)
+	const waits = 10 * patience // longer than the others take on a machine that is busy with other things
+	asking, cancel := context.WithTimeout(context.Background(), waits)
+	defer cancel()
 	for i := range silent {
 		go func() {
-			_, err := n.invoke(fmt.Sprintf("s%d", i), "ask", fmt.Sprintf(`{"text":"anybody there?","timeout_ms":%d}`, patience.Milliseconds()))
+			_, err := n.client.Invoke(asking, &pb.InvokeRequest{Id: fmt.Sprintf("s%d", i), Action: "ask", Options: &pb.CommandOptions{Timeout: durationpb.New(waits)},
+				Input: value(t, fmt.Sprintf(`{"text":"anybody there?","timeout_ms":%d}`, waits.Milliseconds()))}, "tester")
 			ended <- err
 		}()
 	}
@@ -48,14 +57,13 @@ func TestTwinsThatWaitDoNotHoldUpOthers(t *testing.T) {
 	// As their devices answer, the others get their turn.
 	answers.Store(true)
 	quiet.say("yes")
-	late := time.After(patience)
 	for open := silent; open > 0; {
 		select {
 		case err := <-ended:
 			if open--; err != nil {
 				t.Errorf("one that waited: %v", err)
 			}
-		case <-late:
+		case <-time.After(patience):
 			t.Fatalf("%d commands do not end", open)
 		}
 	}
