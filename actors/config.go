@@ -247,6 +247,8 @@ type reconfigure struct {
 	driver string
 	// touches, where not nil, says whether the change concerns a twin.
 	touches func(*config) bool
+	// moved: the zones around the twin may be others, by which it is watched.
+	moved bool
 }
 
 func (m *reconfigure) run(t *twin) {
@@ -262,6 +264,9 @@ func (m *reconfigure) run(t *twin) {
 		return
 	}
 	m.take(t)
+	if m.moved && t.mode == modeLive {
+		t.e.hub.reconfigured(t)
+	}
 	if t.mode == modeLive {
 		t.detectors() // silence is to be judged although nothing is read
 	}

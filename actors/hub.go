@@ -127,6 +127,10 @@ func (h *hub) activated(t *twin) {
 
 // reconfigured matches a twin anew.
 func (h *hub) reconfigured(t *twin) {
+	all := h.candidates(t.en.id)
+	if len(all) == 0 && t.watched == nil {
+		return
+	}
 	rec, err := h.e.readTwin(t.en.id)
 	if err != nil || rec == nil {
 		return
@@ -135,7 +139,7 @@ func (h *hub) reconfigured(t *twin) {
 		t.speak()
 		t.watched.by = slices.DeleteFunc(t.watched.by, func(s *Subscription) bool { return !s.matches(rec, h.e) })
 	}
-	for _, s := range h.candidates(t.en.id) {
+	for _, s := range all {
 		if s.matches(rec, h.e) {
 			t.attach(s)
 		}

@@ -17,21 +17,21 @@ func (e *Engine) settingsChanged(c storage.Change) {
 	case "driver":
 		e.each(func(*entry) turn { return &reconfigure{driver: id} })
 	case "zone":
-		e.within(id)
+		e.within(id, false)
 	case "system":
 		e.inSystem(id)
 	}
 }
 
-// within has the twins in a zone, or in one below it, look at their settings.
-func (e *Engine) within(zone string) {
+// within has the twins in a zone, or in one below it, look at their settings. moved: they may be in other zones than before.
+func (e *Engine) within(zone string, moved bool) {
 	zones, err := e.registry.zonesWithin(zone)
 	if err != nil {
 		e.log.Error("zones below "+zone, "err", err)
 		return
 	}
 	e.each(func(*entry) turn {
-		return &reconfigure{touches: func(c *config) bool { return slices.Contains(zones, c.zone) }}
+		return &reconfigure{moved: moved, touches: func(c *config) bool { return slices.Contains(zones, c.zone) }}
 	})
 }
 
@@ -41,13 +41,13 @@ func (e *Engine) inSystem(id string) {
 	})
 }
 
-// zoneChanged: a zone may be in another one now, whose settings its twins have, too, or whose rollout.
+// zoneChanged: a zone may be in another one now, whose settings its twins have, too, or whose rollout, routes and watchers.
 func (e *Engine) zoneChanged(c storage.Change) {
 	e.derivations.zoneChanged(c)
 	e.detectors.regrouped(ProjectOf(c.Key))
 	e.layers.changed()
 	e.rules.Generation.Add(1) // who is in the zone
-	e.within(c.Key)
+	e.within(c.Key, true)
 }
 
 // membersChanged: a system may have other members now, which have its settings.

@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"slices"
+
 	pb "github.com/polluxhq/pollux/proto/pollux/v1"
 	"github.com/polluxhq/pollux/storage"
 )
@@ -24,6 +26,15 @@ func zonesAround(s *storage.Store, zone string) ([]string, error) {
 		zone = z.Parent
 	}
 	return chain, nil
+}
+
+// inZone says whether a zone is another one, or in it.
+func inZone(s *storage.Store, zone, in string) bool {
+	if zone == in || zone == "" {
+		return zone == in
+	}
+	chain, err := zonesAround(s, zone)
+	return err == nil && slices.Contains(chain, in)
 }
 
 // zonesWithin gives a zone and all below it.

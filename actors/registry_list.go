@@ -16,6 +16,11 @@ const maxScan = 50_000
 
 // ListTwins gives a page of the twins that match, by id, with their state as last committed where asked for.
 func (r *Registry) ListTwins(req *pb.ListTwinsRequest, projects func(string) bool) (*pb.ListTwinsResponse, error) {
+	return r.listTwins(req, projects, false)
+}
+
+// listTwins is ListTwins; directly: of the filter's zone without those below it.
+func (r *Registry) listTwins(req *pb.ListTwinsRequest, projects func(string) bool, directly bool) (*pb.ListTwinsResponse, error) {
 	f := req.GetFilter()
 	if f == nil {
 		f = &pb.TwinFilter{}
@@ -24,7 +29,8 @@ func (r *Registry) ListTwins(req *pb.ListTwinsRequest, projects func(string) boo
 	if err != nil {
 		return nil, err
 	}
-	l := &lister{r: r, req: req, f: f, where: where, projects: projects, limit: pageSize(req.GetPageSize()), resp: &pb.ListTwinsResponse{}}
+	l := &lister{r: r, req: req, f: f, where: where, projects: projects, limit: pageSize(req.GetPageSize()),
+		directly: directly, resp: &pb.ListTwinsResponse{}}
 	if len(f.Ids) > 0 || f.System != "" {
 		err = l.named()
 	} else {
@@ -44,7 +50,7 @@ type lister struct {
 	where    *expr.Expr
 	projects func(string) bool
 	limit    int
-	last     string
+	directly bool // in the filter's zone, not in those below it
 	resp     *pb.ListTwinsResponse
 }
 
@@ -79,7 +85,7 @@ func (l *lister) scan() error {
 	table, prefix := tableTwins, ""
 	switch f := l.f; {
 	case f.Zone != "":
-		table, prefix = tableUses, usePrefix("zone", f.Zone)
+		return l.inZone()
 	case f.Project != "" && len(f.Labels) > 0:
 		k := ""
 		for k = range f.Labels {
@@ -116,10 +122,47 @@ func (l *lister) scan() error {
 		if err != nil || !more {
 			return err
 		}
-		l.last = id
 		if seen++; seen >= maxScan {
 			l.resp.NextPageToken = id
 			return nil
+		}
+	}
+	return nil
+}
+
+// inZone lists the twins of a zone and, but where only those directly in it are wanted, of those below it.
+func (l *lister) inZone() error {
+	zones := []string{l.f.Zone}
+	if !l.directly {
+		var err error
+		if zones, err = l.r.zonesWithin(l.f.Zone); err != nil {
+			return err
+		}
+	}
+	var ids []string
+	for _, zone := range zones {
+		prefix, after, n := usePrefix("zone", zone), "", 0
+		if l.req.PageToken != "" {
+			after = prefix + l.req.PageToken
+		}
+		for rec, err := range l.r.store.Scan(tableUses, prefix, after) {
+			if err != nil {
+				return err
+			}
+			ids = append(ids, rec.Key[len(prefix):])
+			if n++; n == maxScan {
+				break // a page looks at no more
+			}
+		}
+	}
+	slices.Sort(ids)
+	for i, id := range ids {
+		if i == maxScan {
+			l.resp.NextPageToken = ids[i-1]
+			return nil
+		}
+		if more, err := l.visit(id); err != nil || !more {
+			return err
 		}
 	}
 	return nil

@@ -120,7 +120,7 @@ func matchFilter(f *pb.TwinFilter, t *pb.Twin, c *catalog) bool {
 	case f == nil:
 		return true
 	case f.Project != "" && ProjectOf(t.Id) != f.Project,
-		f.Zone != "" && t.Zone != f.Zone,
+		f.Zone != "" && !inZone(c.store, t.Zone, f.Zone),
 		f.Text != "" && !containsFold(t.Id, f.Text):
 		return false
 	}

@@ -203,8 +203,8 @@ func (w *walk) inZone(id string, first bool, req *pb.WalkRequest, res *pb.WalkRe
 			return err
 		}
 	}
-	list, err := w.r.ListTwins(&pb.ListTwinsRequest{Filter: &pb.TwinFilter{Project: w.project, Zone: id}, PageSize: req.PageSize,
-		PageToken: req.PageToken, State: req.State}, nil)
+	list, err := w.r.listTwins(&pb.ListTwinsRequest{Filter: &pb.TwinFilter{Project: w.project, Zone: id}, PageSize: req.PageSize,
+		PageToken: req.PageToken, State: req.State}, nil, true)
 	if err != nil {
 		return err
 	}

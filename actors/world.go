@@ -202,19 +202,7 @@ func (w *world) matches(project string, of *pb.Selection, t *pb.Twin) bool {
 }
 
 // inZone says whether a zone is another one, or in it.
-func (w *world) inZone(zone, in string) bool {
-	for n := 0; zone != "" && n < 32; n++ {
-		if zone == in {
-			return true
-		}
-		z := w.Zone(zone)
-		if z == nil {
-			return false
-		}
-		zone = z.Parent
-	}
-	return false
-}
+func (w *world) inZone(zone, in string) bool { return inZone(w.e.store, zone, in) }
 
 func (w *world) memberIDs(system string) (ids []string) {
 	for _, id := range w.Members(system) {

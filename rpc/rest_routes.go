@@ -120,7 +120,7 @@ func filterParams() []restParam {
 		{name: "driver", text: "Name of the driver, without version.", schema: stringSchema},
 		{name: "model", text: "Title of the model.", schema: stringSchema},
 		{name: "interface", text: "A standard interface of the driver, such as Powerable.", schema: stringSchema},
-		{name: "zone", text: "Id of the zone.", schema: stringSchema},
+		{name: "zone", text: "Id of a zone: twins in it, and in those below it.", schema: stringSchema},
 		{name: "system", text: "Id of the system.", schema: stringSchema},
 		{name: "connection", text: "Only twins with this connection.", schema: map[string]any{"type": "string",
 			"enum": []string{"none", "connecting", "connected", "disconnected", "stopped", "sleeping"}}},

@@ -288,7 +288,7 @@ func TestExitCodesAndHints(t *testing.T) {
 		{"a missing argument", nil, []string{"twin", "call", "lamp"}, 2, "ACTION is missing"},
 		{"too many arguments", nil, []string{"status", "all"}, 2, `"all" is too much`},
 		{"an unknown form", []string{"POLLUX_DATA=" + data}, []string{"status", "-o", "xml"}, 2, "table, json or yaml"},
-		{"a wrong key", []string{"POLLUX_DATA=" + data, "POLLUX_API_KEY=plx_aaaaaaaaaaaa_bbbbbbbb"}, []string{"status"}, 1, "admin.key"},
+		{"a wrong key", []string{"POLLUX_DATA=" + data, "POLLUX_API_KEY=plx_aaaaaaaaaaaa_bbbbbbbb"}, []string{"status"}, 1, "by --key or POLLUX_API_KEY"},
 		{"a bad label", []string{"POLLUX_DATA=" + data}, []string{"twin", "list", "--label", "room"}, 2, "NAME=VALUE"},
 		{"a bad status", []string{"POLLUX_DATA=" + data}, []string{"twin", "list", "--status", "happy"}, 2, "connected"},
 		{"a negative delay", nil, []string{"twin", "call", "lamp", "say", "--delay", "-1s"}, 2, "--delay -1s"},

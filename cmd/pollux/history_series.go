@@ -81,7 +81,7 @@ of its steps. With --by it gives a line per zone, model, driver or value of a la
 	cmd.Flags().StringVar(&r.Filter.Project, "project", "", "of this project (default where it is not given)")
 	cmd.Flags().StringSliceVar(&twins, "twin", nil, "only these twins")
 	cmd.Flags().StringArrayVar(&labels, "label", nil, "only with this label, `KEY=VALUE`; all must hold")
-	cmd.Flags().StringVar(&r.Filter.Zone, "zone", "", "only in this zone")
+	cmd.Flags().StringVar(&r.Filter.Zone, "zone", "", "only in this zone, and in those within")
 	cmd.Flags().StringVar(&r.Filter.Model, "model", "", "only of this model, by its title")
 	cmd.Flags().StringVar(&r.Filter.Driver, "driver", "", "only of this driver")
 	return cmd

@@ -77,7 +77,7 @@ their names. --when is an expression over twin, kind (property or event), name, 
 	}
 	cmd.Flags().StringArrayVar(&r.Topics, "to", nil, "`TOPIC` where it goes; many times")
 	cmd.Flags().StringArrayVar(&r.Twins, "twin", nil, "only of the twin of this `ID`; many times")
-	cmd.Flags().StringVar(&r.Zone, "zone", "", "only of twins in this zone")
+	cmd.Flags().StringVar(&r.Zone, "zone", "", "only of twins in this zone, and in those within")
 	cmd.Flags().StringArrayVar(&labels, "label", nil, "only of twins with `KEY=VALUE`; many times")
 	cmd.Flags().StringVar(&r.Driver, "driver", "", "only of twins with this driver")
 	cmd.Flags().StringVar(&r.Model, "model", "", "only of twins with this model")

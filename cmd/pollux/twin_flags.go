@@ -152,7 +152,7 @@ func (f *filterFlags) add(cmd *cobra.Command) {
 	fl.StringVar(&f.project, "project", "", "only twins of this project")
 	fl.StringVar(&f.driver, "driver", "", "only twins of this driver")
 	fl.StringVar(&f.model, "model", "", "only twins of this model: the id of one without a driver, else a title")
-	fl.StringVar(&f.zone, "zone", "", "only twins in this zone")
+	fl.StringVar(&f.zone, "zone", "", "only twins in this zone, and in those within")
 	fl.StringVar(&f.system, "system", "", "only members of this system")
 	fl.StringVar(&f.iface, "interface", "", "only twins whose driver implements this standard interface, such as Powerable")
 	fl.StringArrayVar(&f.labels, "label", nil, "only twins with this label, `NAME=VALUE`; many times")

@@ -763,7 +763,8 @@ type Route struct {
 	// Where to; a topic of the same project. More than one: to all of them. Without `run` there is one at least.
 	Topics []string `protobuf:"bytes,2,rep,name=topics,proto3" json:"topics,omitempty"`
 	// Of the twins of the project only these; all conditions hold together.
-	Twins  []string          `protobuf:"bytes,3,rep,name=twins,proto3" json:"twins,omitempty"`
+	Twins []string `protobuf:"bytes,3,rep,name=twins,proto3" json:"twins,omitempty"`
+	// Id of a zone: twins in it, and in those below it.
 	Zone   string            `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
 	Labels map[string]string `protobuf:"bytes,5,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Name of the driver, and title or id of the model.

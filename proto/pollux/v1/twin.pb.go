@@ -1758,7 +1758,8 @@ type TwinFilter struct {
 	Labels map[string]string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Name of the driver, without version.
 	Driver string `protobuf:"bytes,3,opt,name=driver,proto3" json:"driver,omitempty"`
-	Zone   string `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
+	// Id of a zone: twins in it, and in those below it.
+	Zone string `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
 	// Only twins with this connection; matched against live state.
 	Connection Connection `protobuf:"varint,5,opt,name=connection,proto3,enum=pollux.v1.Connection" json:"connection,omitempty"`
 	// Only twins with a fault.

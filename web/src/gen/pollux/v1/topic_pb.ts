@@ -430,6 +430,8 @@ export type Route = Message<"pollux.v1.Route"> & {
   twins: string[];
 
   /**
+   * Id of a zone: twins in it, and in those below it.
+   *
    * @generated from field: string zone = 4;
    */
   zone: string;

@@ -803,6 +803,8 @@ export type TwinFilter = Message<"pollux.v1.TwinFilter"> & {
   driver: string;
 
   /**
+   * Id of a zone: twins in it, and in those below it.
+   *
    * @generated from field: string zone = 4;
    */
   zone: string;
