@@ -21,7 +21,7 @@ func twinGet(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "get ID",
 		Short:             "Show a twin: configuration, status, reported and desired values",
-		Long:              "Shows a twin. In the table long values are cut to the width of the terminal, 80 characters where there is none; -o json has all of them.",
+		Long:              "Shows a twin. In the table long values are cut to the width of the terminal; a file or another program, and -o json, has all of them.",
 		Example:           "  pollux twin get beamer\n  pollux twin get beamer --model -o json\n  pollux twin get beamer --consistency local",
 		Args:              exactly("ID"),
 		ValidArgsFunction: a.completeTwins(),

@@ -2,26 +2,25 @@ package main
 
 import (
 	"io"
+	"math"
 	"unicode/utf8"
 )
 
 const (
-	// usualWidth in characters is that of what is no terminal.
-	usualWidth = 80
 	// leastCell is what is left of a cell that is cut, at least.
 	leastCell = 16
 	// gap between two columns.
 	gap = 2
 )
 
-// widthOf is how many characters a line of an output may have.
+// widthOf is how many characters a line of an output may have: as many as it likes, where that is no terminal but a file or another program.
 func widthOf(out io.Writer) int {
 	if f, ok := out.(interface{ Fd() uintptr }); ok {
 		if n := columnsOf(f.Fd()); n > 0 {
 			return n
 		}
 	}
-	return usualWidth
+	return math.MaxInt
 }
 
 // fitted cuts the cells of the columns cut, the widest first, so that the table's lines fit the width, where that is enough. The last column is
