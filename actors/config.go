@@ -264,10 +264,10 @@ func (m *reconfigure) run(t *twin) {
 		return
 	}
 	m.take(t)
-	if m.moved && t.mode == modeLive {
-		t.e.hub.reconfigured(t)
-	}
 	if t.mode == modeLive {
+		if m.moved {
+			t.e.hub.reconfigured(t)
+		}
 		t.detectors() // silence is to be judged although nothing is read
 	}
 }

@@ -150,8 +150,8 @@ func (l *lister) inZone() error {
 				return err
 			}
 			ids = append(ids, rec.Key[len(prefix):])
-			if n++; n == maxScan {
-				break // a page looks at no more
+			if n++; n > maxScan {
+				break // a page looks at one less, and says that there are more
 			}
 		}
 	}
