@@ -44,17 +44,7 @@ func (a *aliases) twin(key string) (string, error) {
 	if a.change.Load() != change {
 		return id, nil // it may be another one by now
 	}
-	if len(a.cache) >= a.limit {
-		// Half of them go, whichever: cheaper than to know which were used, and a miss costs microseconds.
-		drop := a.limit / 2
-		for k := range a.cache {
-			if drop--; drop < 0 {
-				break
-			}
-			delete(a.cache, k)
-		}
-	}
-	a.cache[key] = id
+	remember(a.cache, a.limit, key, id)
 	return id, nil
 }
 

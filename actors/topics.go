@@ -191,7 +191,7 @@ func (t *topics) twins(topic string) (boundTwins, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.change.Load() == change {
-		t.keep(topic, found)
+		remember(t.cache, t.limit, topic, found)
 	}
 	return found, nil
 }
@@ -216,17 +216,16 @@ func (t *topics) bound(topic string, shapes []shape) (ids []string, err error) {
 	return ids, nil
 }
 
-// keep remembers a topic's twins; mu is held.
-func (t *topics) keep(topic string, found boundTwins) {
-	if len(t.cache) >= t.limit {
-		// Half of them go, whichever: cheaper than to know which were used, and a miss costs microseconds.
-		drop := t.limit / 2
-		for k := range t.cache {
+// remember puts a key into a cache. Where that is full, half of it goes, whichever: cheaper than to know which were used, and a miss costs microseconds.
+func remember[V any](cache map[string]V, limit int, key string, v V) {
+	if len(cache) >= limit {
+		drop := limit / 2
+		for k := range cache {
 			if drop--; drop < 0 {
 				break
 			}
-			delete(t.cache, k)
+			delete(cache, k)
 		}
 	}
-	t.cache[topic] = found
+	cache[key] = v
 }

@@ -46,19 +46,8 @@ func TestNewProjectInRust(t *testing.T) {
 	if _, err := project.New(dir, "lamp", project.Rust); err != nil {
 		t.Fatal(err)
 	}
-	build := func() []byte {
-		p, err := project.Find(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file, err := p.Build(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
 	box := sandbox(t)
-	report, err := conformance.Run(t.Context(), box, build(), conformance.Options{})
+	report, err := conformance.Run(t.Context(), box, built(t, dir), conformance.Options{})
 	if err != nil || !report.Conforms {
 		t.Fatalf("%+v, %v", report, err)
 	}
@@ -71,7 +60,7 @@ func TestNewProjectInRust(t *testing.T) {
 	if err := os.WriteFile(source, []byte(broken), 0o600); err != nil || broken == string(text) {
 		t.Fatal("the template changed", err)
 	}
-	r, err := box.Load(t.Context(), build())
+	r, err := box.Load(t.Context(), built(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,24 +9,26 @@ import (
 	"github.com/polluxhq/pollux/drivers/project"
 )
 
+// built is the file of the project in a directory.
+func built(t *testing.T, dir string) []byte {
+	t.Helper()
+	p, err := project.Find(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := p.Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 // The same sources make the same file, whatever commit they are in: a version of a driver keeps its file, and the next release of whoever
 // keeps drivers in git would else bring another one under its name.
 func TestACommitMakesNoOtherFile(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "lamp")
 	if _, err := project.New(dir, "lamp", project.Go); err != nil {
 		t.Fatal(err)
-	}
-	build := func() []byte {
-		t.Helper()
-		p, err := project.Find(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file, err := p.Build(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return file
 	}
 	git := func(args ...string) {
 		t.Helper()
@@ -39,9 +41,9 @@ func TestACommitMakesNoOtherFile(t *testing.T) {
 	git("init", "-q")
 	git("add", "-A")
 	git("commit", "-q", "-m", "one")
-	first := build()
+	first := built(t, dir)
 	git("commit", "-q", "--allow-empty", "-m", "two")
-	if !bytes.Equal(build(), first) {
+	if !bytes.Equal(built(t, dir), first) {
 		t.Error("the driver is another file with the next commit")
 	}
 }
