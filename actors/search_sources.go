@@ -44,7 +44,7 @@ func newSearcher(e *Engine) *search.Searcher {
 				Read: func(name string) (*search.Entry, error) { return driverEntry(e.store, name) }},
 			source(e.store, search.KindModel, tableThings, modelEntry),
 			source(e.store, search.KindZone, tableZones, func(z *pb.Zone) *search.Entry {
-				return &search.Entry{ID: z.Id, Title: z.Title, Words: []string{z.Kind, z.Parent}}
+				return &search.Entry{ID: z.Id, Title: z.Title, Zone: z.Parent, Words: []string{z.Kind}}
 			}),
 			source(e.store, search.KindSystem, tableSystems, systemEntry),
 			source(e.store, "topic", topic.TableTopics, func(t *pb.Topic) *search.Entry { return &search.Entry{ID: t.Id, Title: t.Title} }),

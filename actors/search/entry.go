@@ -16,7 +16,8 @@ type Entry struct {
 	As string
 	// Names are further texts that count as much as the id and the title; Words are others to be found by.
 	Names, Words []string
-	// Model, Driver and Zone are ids; their titles are found, too, and stay right when they change.
+	// Model, Driver and Zone are ids; their titles are found, too, and stay right when they change. A zone's Zone is the one that it
+	// is in: what is in a zone is found in those around it, too.
 	Model, Driver, Zone string
 	Labels              map[string]string
 	// Stopped twins have that status whatever their state says.

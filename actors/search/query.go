@@ -3,6 +3,7 @@ package search
 import (
 	"cmp"
 	"container/heap"
+	"iter"
 	"slices"
 	"strings"
 	"unicode"
@@ -16,7 +17,7 @@ type Query struct {
 	Text string
 	// Kinds, none: all. What is shown as another kind is found by both.
 	Kinds []string
-	// Facets that the entry has: project, model, driver, zone, status, and label as key=value.
+	// Facets that the entry has: project, model, driver, zone (that one, or one in it), status, and label as key=value.
 	Facets []Facet
 	// Near, with Metres, and Within (two corners of a box, or more of a polygon) are places.
 	Near   *expr.Point
@@ -213,6 +214,10 @@ func (x *index) filter(q *Query) func(*doc) bool {
 		if !ok {
 			return func(*doc) bool { return false }
 		}
+		if f.Name == "zone" { // and those in it
+			checks = append(checks, x.inZone(value))
+			continue
+		}
 		checks = append(checks, facetCheck(f.Name, value))
 	}
 	if q.Projects != nil {
@@ -245,6 +250,35 @@ func (x *index) filter(q *Query) func(*doc) bool {
 			}
 		}
 		return true
+	}
+}
+
+// inZone says whether a doc is in a zone, or in one in it. It is called under the lock.
+func (x *index) inZone(zone uint32) func(*doc) bool {
+	in := map[uint32]bool{}
+	return func(d *doc) bool {
+		yes, known := in[d.zone]
+		if !known {
+			yes = slices.Contains(slices.Collect(x.around(d.zone)), zone)
+			in[d.zone] = yes
+		}
+		return yes
+	}
+}
+
+// around gives a zone and those that it is in, from its own to the outermost; under the lock.
+func (x *index) around(zone uint32) iter.Seq[uint32] {
+	return func(yield func(uint32) bool) {
+		for range maxDepth {
+			if zone == 0 || !yield(zone) {
+				return
+			}
+			d := x.byKey[keyOf(KindZone, x.text.at(zone))]
+			if d == nil {
+				return
+			}
+			zone = d.zone
+		}
 	}
 }
 
@@ -321,11 +355,14 @@ func order(a, b found) int {
 	return 0
 }
 
-// Count is how many hits have a value of a facet.
+// Count is how many hits have a value of a facet; those of a zone count for the zones around it, too.
 type Count struct {
 	Value string
 	Hits  int
 }
+
+// maxDepth ends a walk up from zone to zone: the records allow no deeper tree, but the index may be in the middle of a change.
+const maxDepth = 32
 
 // maxValues of a facet are given.
 const maxValues = 20
@@ -353,6 +390,7 @@ func (x *index) facets(all []found) map[string][]Count {
 			bump(6, l)
 		}
 	}
+	counts[4] = x.rollUp(counts[4])
 	out := map[string][]Count{}
 	for i, name := range FacetNames {
 		named := map[string]int{}
@@ -366,6 +404,24 @@ func (x *index) facets(all []found) map[string][]Count {
 		}
 	}
 	return out
+}
+
+// rollUp counts what is in a zone for those around it, too.
+func (x *index) rollUp(counts []int32) []int32 {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	all := make([]int32, len(counts))
+	for zone, n := range counts {
+		if n == 0 {
+			continue
+		}
+		for around := range x.around(uint32(zone)) {
+			if int(around) < len(all) {
+				all[around] += n
+			}
+		}
+	}
+	return all
 }
 
 func top(counts map[string]int) []Count {

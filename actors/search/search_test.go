@@ -70,6 +70,14 @@ func (h *house) searcher() *search.Searcher {
 				}
 				return &search.Entry{ID: id, Title: m.Title, Detail: m.Description}, nil
 			}},
+			{Kind: "zone", Table: "zone", Read: func(id string) (*search.Entry, error) {
+				m := &pb.Zone{}
+				ok, err := h.read("zone", id, m)
+				if !ok {
+					return nil, err
+				}
+				return &search.Entry{ID: id, Zone: m.Parent}, nil
+			}},
 			{Kind: "twin", Table: "twin", Read: func(id string) (*search.Entry, error) {
 				m := &pb.Twin{}
 				ok, err := h.read("twin", id, m)
@@ -237,6 +245,40 @@ func TestConditions(t *testing.T) {
 		`"status":[{"Value":"fault","Hits":1},{"Value":"none","Hits":1},{"Value":"stopped","Hits":1}],` +
 		`"zone":[{"Value":"acme/hall","Hits":2},{"Value":"acme/attic","Hits":1}]}`; string(got) != want {
 		t.Errorf("facets %s, want %s", got, want)
+	}
+}
+
+// TestZonesIn: what is in a zone is found in those around it and counted for them, and follows a zone that moves.
+func TestZonesIn(t *testing.T) {
+	h := open(t)
+	fill(h)
+	zone := func(id, parent string) { h.write(record(t, "zone", id, &pb.Zone{Id: id, Parent: parent})) }
+	zone("acme/hall", "acme/house")
+	zone("acme/attic", "acme/house")
+	zone("acme/house", "acme/city")
+	in := func(zone string) string {
+		return strings.Join(h.find(&search.Query{Kinds: []string{"twin"}, Facets: []search.Facet{{"zone", zone}}}), " ")
+	}
+	counts := func() string {
+		res, err := h.Search(context.Background(), &search.Query{Kinds: []string{"twin"}, Count: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(res.Facets["zone"])
+	}
+	const all = "twin/acme/beamer-1 twin/acme/beamer-2 twin/acme/lamp"
+	for zone, want := range map[string]string{"acme/city": all, "acme/house": all, "acme/hall": "twin/acme/beamer-1 twin/acme/lamp", "acme/attic": "twin/acme/beamer-2"} {
+		if got := in(zone); got != want {
+			t.Errorf("in %s: %s, want %s", zone, got, want)
+		}
+	}
+	if got, want := counts(), "[{acme/city 3} {acme/house 3} {acme/hall 2} {acme/attic 1} {other/hall 1}]"; got != want {
+		t.Errorf("counts %s, want %s", got, want)
+	}
+	zone("acme/attic", "acme/city")
+	until(t, "the attic is no more in the house", func() bool { return in("acme/house") == "twin/acme/beamer-1 twin/acme/lamp" })
+	if got, want := counts(), "[{acme/city 3} {acme/hall 2} {acme/house 2} {acme/attic 1} {other/hall 1}]"; got != want {
+		t.Errorf("counts of the moved %s, want %s", got, want)
 	}
 }
 

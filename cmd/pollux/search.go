@@ -66,7 +66,7 @@ A word that nothing begins with is taken for mistyped. Without words everything 
 	fl.StringVar(&r.Project, "project", "", "only of this project")
 	for _, name := range []string{"model", "driver", "zone", "status"} {
 		one[name] = fl.String(name, "", map[string]string{"model": "only twins of this model (its id, or the title that a driver gives)", "driver": "only twins of this driver",
-			"zone": "only in this zone (PROJECT/NAME)", "status": "only twins that are connected, connecting, disconnected, sleeping, stopped, none or fault"}[name])
+			"zone": "only in this zone (PROJECT/NAME) or below it", "status": "only twins that are connected, connecting, disconnected, sleeping, stopped, none or fault"}[name])
 	}
 	fl.StringArrayVar(&labels, "label", nil, "only with this label, `NAME=VALUE`; many times")
 	fl.StringVar(&r.Where, "where", "", "only where this `EXPRESSION` holds")
