@@ -3,6 +3,7 @@ package rpc_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +123,63 @@ func TestPastOfATwinThatIsGone(t *testing.T) {
 			t.Errorf("%s of %s: %v %v", property, id, res, err)
 		}
 	}
+}
+
+// TestJournalOfAllProjects: a list that names no project has those of all that the caller may read, by pages in the order of time.
+func TestJournalOfAllProjects(t *testing.T) {
+	h, p, other := openHouse(t), fresh("journala"), fresh("journalb")
+	at := time.Now().Add(-time.Hour).Truncate(time.Second).UnixMilli()
+	word := fresh("word")
+	var want, own []string
+	for n := range 6 {
+		of := []string{p, other}[n%2]
+		text := fmt.Sprintf("%s %d", word, n)
+		message := fmt.Sprintf(`{"data":{"mode":%q},"time":%d}`, text, at+int64(n))
+		if n < 2 {
+			h.past(t, of+"/a", message)
+		} else if status, _ := h.ingest(t, h.admin, of+"/a?historical=true", message); status != http.StatusOK {
+			t.Fatal(status)
+		}
+		want = append(want, of+"/a "+text)
+		if of == p {
+			own = append(own, of+"/a "+text)
+		}
+	}
+	_, key := h.newKey(t, &pb.Key{Role: "viewer", Project: p})
+	list := func(key string, newest bool) (all []string, err error) {
+		r := &pb.ListJournalRequest{Text: word, PageSize: 2, OldestFirst: !newest}
+		for {
+			res, err := rpcv1.NewHistoryServiceClient(h.http(key), h.url).ListJournal(t.Context(), req(r))
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range res.Msg.Entries {
+				all = append(all, e.Twin+" "+e.Data.GetStringValue())
+			}
+			if r.PageToken = res.Msg.NextPageToken; r.PageToken == "" {
+				return all, nil
+			}
+		}
+	}
+	for _, x := range []struct {
+		key    string
+		newest bool
+		want   []string
+	}{{h.admin, false, want}, {h.admin, true, reversed(want)}, {key, false, own}, {key, true, reversed(own)}} {
+		until(t, "the journal has them", func() error {
+			got, err := list(x.key, x.newest)
+			if err != nil || !slices.Equal(got, x.want) {
+				return fmt.Errorf("newest %v: %q, want %q, %w", x.newest, got, x.want, err)
+			}
+			return nil
+		})
+	}
+}
+
+func reversed(of []string) []string {
+	all := slices.Clone(of)
+	slices.Reverse(all)
+	return all
 }
 
 // TestTextsInSteps: steps have all values, however many they are.

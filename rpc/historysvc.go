@@ -33,7 +33,7 @@ func historyProcedures() map[string]procedure {
 	}
 }
 
-// journalOf: the twin that the request names, or its project.
+// journalOf: the twin that the request names, or its project; neither: all that the caller may read.
 func journalOf(m any, p *Principal) (Resource, error) {
 	msg, ok := m.(*pb.ListJournalRequest)
 	if !ok {
@@ -50,7 +50,7 @@ func journalOf(m any, p *Principal) (Resource, error) {
 		msg.Project = r.Project
 		return r, err
 	}
-	return ofOneProject("twin", &msg.Project, p)
+	return narrowed("twin", &msg.Project, p)
 }
 
 // ofOneProject is narrowed, of exactly one project: where none is named, the caller's or the default one.
@@ -93,7 +93,11 @@ func (h *historyService) ListJournal(ctx context.Context, r *connect.Request[pb.
 		return nil, err
 	}
 	h.s.o.Journal.CatchUp(ctx, journalPatience)
-	page, err := h.s.o.Journal.List(ctx, q)
+	list := h.s.o.Journal.List
+	if q.Project == "" {
+		list = h.s.o.Journal.ListAll
+	}
+	page, err := list(ctx, q)
 	if err != nil {
 		return nil, err
 	}

@@ -37,13 +37,13 @@ const kindEvent = "event"
 // maxEventText is how much of an event's data is shown, in bytes.
 const maxEventText = 300
 
-// events finds words in the journal of a project.
+// events finds words in the journal.
 func (s *searchService) events(ctx context.Context, r *connect.Request[pb.SearchRequest]) (*connect.Response[pb.SearchResponse], error) {
 	m := r.Msg
 	if len(m.Kinds) > 1 || len(m.Facets) > 0 || m.Near != nil || len(m.Within) > 0 || m.Where != "" {
-		return nil, invalid("kinds", "event is found by words alone, in one project: leave out the other kinds and conditions")
+		return nil, invalid("kinds", "event is found by words alone: leave out the other kinds and conditions")
 	}
-	list := connect.NewRequest(&pb.ListJournalRequest{Project: cmp.Or(m.Project, "default"), Kinds: []string{kindEvent}, Text: m.Query,
+	list := connect.NewRequest(&pb.ListJournalRequest{Project: m.Project, Kinds: []string{kindEvent}, Text: m.Query,
 		PageSize: cmp.Or(m.PageSize, 20), PageToken: m.PageToken})
 	got, err := (&historyService{s.s}).ListJournal(ctx, list)
 	if err != nil {

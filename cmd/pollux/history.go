@@ -95,7 +95,7 @@ property was asked for) and command (one ended); of a project alarm (what happen
 			return a.show(all, func(w io.Writer) { journalTable(w, all.Entries) })
 		},
 	}
-	cmd.Flags().StringVar(&r.Project, "project", "", "of this project (default where it is not given)")
+	cmd.Flags().StringVar(&r.Project, "project", "", "only of this project")
 	cmd.Flags().StringVar(&r.Twin, "twin", "", "only of this twin")
 	cmd.Flags().StringSliceVar(&r.Kinds, "kind", nil, "only of this kind; may be given several times")
 	cmd.Flags().StringSliceVar(&r.Names, "name", nil, "only of this name: of the event, the property, the command")
@@ -126,7 +126,12 @@ func (n *node) journal(ctx context.Context, r *pb.ListJournalRequest, limit int)
 func journalTable(w io.Writer, entries []*pb.JournalEntry) {
 	row(w, "TIME", "TWIN", "KIND", "NAME", "DATA")
 	for _, e := range entries {
-		row(w, e.Time.AsTime().Local().Format("2006-01-02 15:04:05.000"), dash(bare(e.Twin)), e.Kind, printable(e.Name), jsonText(e.Data))
+		twin, data := e.Twin, jsonText(e.Data)
+		if e.Kind == "alarm" { // it is the project's, and says of which twin
+			f := e.Data.GetStructValue().GetFields()
+			twin, data = f["twin"].GetStringValue(), jsonText(structpb.NewStringValue(f["what"].GetStringValue()+": "+f["text"].GetStringValue()))
+		}
+		row(w, e.Time.AsTime().Local().Format("2006-01-02 15:04:05.000"), dash(bare(twin)), e.Kind, printable(e.Name), data)
 	}
 }
 

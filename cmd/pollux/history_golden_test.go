@@ -18,6 +18,8 @@ func TestHistoryTables(t *testing.T) {
 			{Project: "default", Twin: "default/beamer", Kind: "event", Name: "overheated", Time: before(time.Minute), Sequence: 7,
 				Data: structpb.NewNumberValue(81.5)},
 			{Project: "default", Twin: "default/door", Kind: "value", Name: "evil\x1b[31m", Time: before(time.Hour), Data: structpb.NewStringValue("open\nline")},
+			{Project: "default", Kind: "alarm", Name: "leak", Time: before(90 * time.Minute), Data: structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+				"what": structpb.NewStringValue("raised"), "text": structpb.NewStringValue("water in the cellar"), "twin": structpb.NewStringValue("default/pump")}})},
 			{Project: "default", Kind: "quota", Name: "twins", Time: before(2 * time.Hour), Data: structpb.NewNullValue()}})
 	}))
 	golden(t, "history_series", table(func(w io.Writer) {

@@ -28,7 +28,7 @@ func searchCommand(a *app) *cobra.Command {
 		Long: `Finds what has all the words in its name, title, model, driver, zone, labels or aliases, or words that begin so, the best first.
 A word that nothing begins with is taken for mistyped. Without words everything that the flags leave is found.
 
---kind event finds words in the events that a project's journal has, the newest first; it goes with --project and nothing else.
+--kind event finds words in the events that the journal has, the newest first; it goes with --project and nothing else.
 
 --where is an expression over entry (entry.kind, entry.title …) and, of twins, twin (twin.properties.power …): docs/expressions.md.
 --near and --within look at where a twin says it is, or at its label location.`,

@@ -29,7 +29,7 @@ const (
 	// DefaultLimit and MaxLimit are in entries.
 	DefaultLimit = 100
 	MaxLimit     = 10_000
-	// maxLook is how many entries one List looks at: a filter that fits little ends a page early rather than running long.
+	// maxLook is how many entries one List looks at.
 	maxLook = 500_000
 )
 
@@ -51,6 +51,8 @@ type Query struct {
 	After *Position
 	// Limit is the highest number of entries, 0 for DefaultLimit.
 	Limit int
+	// Look is how many entries are looked at, 0 for 500,000: a filter that fits little ends a page early rather than running long.
+	Look int
 	// Match, where set, is a further condition; it must not keep the entry.
 	Match func(e *storage.JournalEntry) bool
 }
@@ -65,6 +67,9 @@ type Page struct {
 func (q *Query) check() error {
 	if q.Limit == 0 {
 		q.Limit = DefaultLimit
+	}
+	if q.Look == 0 {
+		q.Look = maxLook
 	}
 	if q.End == 0 {
 		q.End = math.MaxInt64
@@ -103,7 +108,7 @@ func (j *Journal) List(ctx context.Context, q Query) (Page, error) {
 			}
 			p.Entries = append(p.Entries, *e)
 		}
-		if looked == maxLook {
+		if looked == q.Look {
 			p.Next = &at
 			return false
 		}

@@ -40,6 +40,17 @@ test("a project is made; the node says what is no name", async () => {
   assert.equal((await json("project", "get", "hotel")).name, "hotel");
 });
 
+test("the overview tells what happened in any project", async () => {
+  await h.cli("alarm", "raise", "hotel/leak", "water in the cellar", "--severity", "warning");
+  await rail("Overview").click();
+  const line = region("Lately").getByRole("row").filter({ hasText: "raised: water in the cellar" });
+  await line.getByRole("link", { name: "leak" }).click();
+  await page.waitForURL(/alarms\?alarm=hotel%2Fleak/);
+  await h.cli("alarm", "rm", "hotel/leak");
+  await rail("Projects").click();
+  await page.getByText("hotel", { exact: true }).click();
+});
+
 test("its settings are written; what is wrong with them is said, and what the form has not stays", async () => {
   await h.cli("model", "create", "hotel/room", "--file", join(h.dir, "room.json"));
   await h.cli("ingest", "unknown", "provision", "--project", "hotel", "--rule", "network=lora model=room name=room-{value}");

@@ -124,7 +124,7 @@ func (x *JournalEntry) GetData() *structpb.Value {
 
 type ListJournalRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Empty: the caller's, or that of the twin.
+	// Empty: that of the twin, or all that the caller may read.
 	Project string `protobuf:"bytes,1,opt,name=project,proto3" json:"project,omitempty"`
 	// Only of this twin.
 	Twin string `protobuf:"bytes,2,opt,name=twin,proto3" json:"twin,omitempty"`

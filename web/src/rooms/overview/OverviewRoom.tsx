@@ -157,12 +157,15 @@ function inTime(ms: number): string {
   return `in ${Math.round(s / 86_400)} days`;
 }
 
-/** What the journal has of all twins, the newest first: events, texts, what was asked of them. */
+/** What is told of under Lately: not the texts that devices report, which come all the time. */
+const lately = ["event", "alarm", "command", "desired", "quality", "quota"];
+
+/** What the journal has of all projects, the newest first: events, alarms, what was asked of twins and what came of it. */
 function Lately() {
   const now = useNow();
   const { data, error } = useQuery({
     queryKey: ["journal", "lately"],
-    queryFn: ({ signal }) => history.listJournal({ pageSize: 12 }, { signal }),
+    queryFn: ({ signal }) => history.listJournal({ kinds: lately, pageSize: 12 }, { signal }),
     refetchInterval: 3000,
     placeholderData: keepPreviousData,
   });
@@ -171,7 +174,7 @@ function Lately() {
     <section className="panel overview-wide" aria-label="Lately">
       <h2>Lately</h2>
       <Trouble error={error} inside />
-      {data && entries.length === 0 && <p className="muted pad">Nothing happened yet: no event, no text, no command.</p>}
+      {data && entries.length === 0 && <p className="muted pad">Nothing happened yet: no event, no alarm, no command.</p>}
       {entries.length > 0 && (
         <JournalTable entries={entries} label="Lately" time={(ms) => ago(ms, now)} />
       )}

@@ -80,7 +80,7 @@ export const JournalEntrySchema: GenMessage<JournalEntry> = /*@__PURE__*/
  */
 export type ListJournalRequest = Message<"pollux.v1.ListJournalRequest"> & {
   /**
-   * Empty: the caller's, or that of the twin.
+   * Empty: that of the twin, or all that the caller may read.
    *
    * @generated from field: string project = 1;
    */
