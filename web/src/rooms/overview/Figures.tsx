@@ -6,7 +6,7 @@ import { Lines } from "../../chart/Lines";
 import { useModelRecords } from "../../model/catalog";
 import { useLines } from "../history/useLines";
 import { format, type SeriesId } from "../history/series";
-import { derived } from "./derived";
+import { begin, derived } from "./derived";
 
 /** How many lines are drawn, and of how many twins of a model. */
 const most = 4;
@@ -35,7 +35,7 @@ export function Figures() {
           <Link href={`/history?of=${encodeURIComponent(format(list))}`}>In the history</Link>
         </span>
       </h2>
-      <Lines lines={lines} from={from / 1000} to={to / 1000} gaps="across" label="Computed figures" onSelect={() => undefined} />
+      <Lines lines={lines} from={begin(lines, from / 1000, to / 1000)} to={to / 1000} gaps="across" label="Computed figures" onSelect={() => undefined} />
     </section>
   );
 }
