@@ -153,6 +153,9 @@ test("what waits in the queue is cleared", async () => {
   await actions.getByText("queue empty").waitFor();
   await actions.getByRole("list").getByText("rejected").waitFor();
   assert.deepEqual(told, ["ON", "OFF", "BLINK"], "the second was never sent");
+  // Who opens the page later sees what happened before.
+  await page.reload();
+  await page.getByRole("log", { name: "Lines" }).getByText("command blink").first().waitFor();
 });
 
 test("settings say where they come from, and secrets stay hidden", async () => {

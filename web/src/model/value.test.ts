@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 
-import { ago, bytes, number, plain, show, timeOfDay, wrap } from "./value";
+import { ago, bytes, dateTime, moment, number, plain, show, timeOfDay, wrap } from "./value";
 
 describe("values", () => {
   test.each([null, true, 4.5, "on", ["a", 1], { fan: "ok", lamp: null }])("%j goes out and comes back", (json) => {
@@ -23,5 +23,8 @@ describe("values", () => {
     expect(ago(0, 7_200_000)).toBe("2 h ago");
     expect(ago(undefined, 0)).toBe("never");
     expect(timeOfDay(new Date(2026, 0, 1, 7, 3, 9, 45).getTime())).toBe("07:03:09.045");
+    const now = Date.now();
+    expect(moment(now)).toBe(timeOfDay(now));
+    expect(moment(now - 86_400_000)).toBe(dateTime(now - 86_400_000));
   });
 });

@@ -70,6 +70,11 @@ export function timeOfDay(ms: number): string {
   return `${clock.format(ms)}.${String(Math.floor(ms) % 1000).padStart(3, "0")}`;
 }
 
+/** Time of day of what was today, else the date with it. */
+export function moment(ms: number): string {
+  return new Date(ms).toDateString() === new Date().toDateString() ? timeOfDay(ms) : dateTime(ms);
+}
+
 /** Date and time of day. */
 export function dateTime(ms: number | undefined): string {
   return ms === undefined ? "–" : stamp.format(ms);

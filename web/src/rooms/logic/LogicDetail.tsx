@@ -28,7 +28,7 @@ export function LogicDetail({ logic: m }: { logic: Logic }) {
         {m.source && source.isPending && <Loader size="sm" m="md" aria-label="Loading" />}
         {(source.data !== undefined || !m.source) && <Workbench id={m.id} driver={m.driver} source={source.data} />}
       </section>
-      <Feed feed={feed} />
+      <Feed key={m.id} id={m.id} feed={feed} />
     </>
   );
 }

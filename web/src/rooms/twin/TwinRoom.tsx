@@ -127,7 +127,7 @@ function Live({ twin, watch, model }: { twin: Twin; watch: TwinWatch; model: Mod
     <div className="twin-grid">
       <div className="twin-main">
         <Properties twin={twin} state={state} properties={properties} drawn={drawn?.name} onDraw={setPicked} />
-        <Feed feed={watch.feed} />
+        <Feed id={twin.id} feed={watch.feed} />
       </div>
       <div className="twin-side">
         {drawn && (
