@@ -37,13 +37,13 @@ func (r *Registry) RaiseAlarm(ctx context.Context, req *pb.RaiseAlarmRequest, by
 		return nil, at(err)
 	}
 	m, err := r.e.automation.RaiseAlarm(ctx, automation.Raise{ID: id, Text: req.Text, Twin: req.Twin, By: by, Severity: req.Severity, Escalate: req.Escalate})
-	return m, alarmError(err)
+	return m, alarmError(id, err)
 }
 
 // alarmError makes errors of package automation this one's.
-func alarmError(err error) error {
+func alarmError(id string, err error) error {
 	if errors.Is(err, automation.ErrNotFound) {
-		return fmt.Errorf("%w: %w", ErrNotFound, err)
+		return fmt.Errorf("alarm %s: %w", id, ErrNotFound)
 	}
 	return at(err)
 }
@@ -83,7 +83,7 @@ func (r *Registry) ChangeAlarm(ctx context.Context, req *pb.ChangeAlarmRequest, 
 	req = proto.Clone(req).(*pb.ChangeAlarmRequest)
 	req.Id = id
 	m, err := r.e.automation.ChangeAlarm(ctx, req, by)
-	return m, alarmError(err)
+	return m, alarmError(id, err)
 }
 
 // DeleteAlarm forgets an alarm.

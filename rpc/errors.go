@@ -114,7 +114,7 @@ var meanings = []meaning{
 
 	{is: journal.ErrQuery, code: connect.CodeInvalidArgument, reason: "invalid"},
 	{is: journal.ErrClosed, code: connect.CodeUnavailable, reason: "stopping", hint: "the node is stopping"},
-	{is: automation.ErrNotFound, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux schedule list` and `pollux rule list` show what there is"},
+	{is: automation.ErrNotFound, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux schedule list`, `pollux rule list` and `pollux alarm list --all` show what there is"},
 
 	{is: notify.ErrNotFound, code: connect.CodeNotFound, reason: "not_found", hint: "`pollux notifier list` shows what there is"},
 

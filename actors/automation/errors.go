@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// ErrNotFound: no such schedule or rule.
-var ErrNotFound = errors.New("no such schedule or rule")
+// ErrNotFound: no such schedule, rule, alarm or twin.
+var ErrNotFound = errors.New("not found")
 
 // errNoSun: a schedule by the sun is never due.
 var errNoSun = errors.New("the place is not known, or the sun does not rise or set there this year")

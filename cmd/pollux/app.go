@@ -34,6 +34,8 @@ type app struct {
 	found *foundNode
 	// started: the command line was right, and the command runs.
 	started bool
+	// args are those of the command line.
+	args []string
 	// hang closes the connections that a command leaves open.
 	hang []func()
 }

@@ -301,6 +301,8 @@ func TestExitCodesAndHints(t *testing.T) {
 		{"the kinds", nil, []string{"watch", "--help"}, 0, strings.Join(kinds, ", ")},
 		{"help", nil, []string{"twin", "set", "--help"}, 0, "pollux twin set beamer power on"},
 		{"completion", nil, []string{"completion", "bash"}, 0, "__start_pollux"},
+		{"a name of another project", []string{"POLLUX_DATA=" + data}, []string{"twin", "get", "nobody"}, 1, "nobody alone is of the project default; in another one it is PROJECT/nobody: pollux search nobody"},
+		{"an alarm that is not there", []string{"POLLUX_DATA=" + data}, []string{"alarm", "ack", "nothing"}, 1, "pollux: alarm default/nothing: not found\n"},
 		{"status", []string{"POLLUX_DATA=" + data}, []string{"status"}, 0, "Failures survived"},
 		{"status as JSON", []string{"POLLUX_DATA=" + data}, []string{"status", "-o", "json"}, 0, `"node"`},
 	} {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -27,9 +29,21 @@ func (a *app) explain(err error) {
 		text = strings.Replace(text, ce.Error(), ce.Message(), 1)
 	}
 	a.errorf("%s\n", text)
-	if hint := hintOf(err); hint != "" {
+	if hint := join(hintOf(err), a.elsewhere(err)); hint != "" {
 		fmt.Fprintf(a.err, "  hint: %s\n", hint)
 	}
+}
+
+// bareID is an id of the project default in an error.
+var bareID = regexp.MustCompile(` default/([^\s:]+)`)
+
+// elsewhere says how what is in another project is named, where a name alone was taken for one of the project default.
+func (a *app) elsewhere(err error) string {
+	id := bareID.FindStringSubmatch(err.Error())
+	if connect.CodeOf(err) != connect.CodeNotFound || id == nil || !slices.Contains(a.args, id[1]) {
+		return ""
+	}
+	return fmt.Sprintf("%[1]s alone is of the project default; in another one it is PROJECT/%[1]s: pollux search %[1]s", id[1])
 }
 
 func hintOf(err error) string {
@@ -73,8 +87,8 @@ func hintOf(err error) string {
 }
 
 func join(a, b string) string {
-	if a == "" {
-		return b
+	if a == "" || b == "" {
+		return a + b
 	}
 	return a + "; " + b
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -89,7 +90,8 @@ of its steps. With --by it gives a line per zone, model, driver or value of a la
 
 func seriesTable(w io.Writer, r *pb.QuerySeriesRequest, all *pb.QuerySeriesResponse) {
 	if len(all.Series) == 0 {
-		fmt.Fprintf(w, "no twin of those has numbers of %s in this time; what is no number is in the journal: pollux history journal --name %[1]s\n", printable(r.Property))
+		fmt.Fprintf(w, "no twin of those has numbers of %s in this time, in project %s; what is no number is in the journal: pollux history journal --name %[1]s\n",
+			printable(r.Property), cmp.Or(r.GetFilter().GetProject(), "default"))
 		return
 	}
 	head := []any{"TWIN"}

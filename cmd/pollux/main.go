@@ -89,6 +89,7 @@ POLLUX_URL and POLLUX_API_KEY name.`,
 // run executes the command line and gives the exit code. Errors are explained on a.err.
 func run(ctx context.Context, a *app, args []string) int {
 	cmd := root(a)
+	a.args = args
 	cmd.SetArgs(args)
 	ran, err := cmd.ExecuteContextC(ctx)
 	for _, hang := range a.hang {
