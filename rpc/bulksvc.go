@@ -35,9 +35,9 @@ func (b *bulkService) Export(ctx context.Context, r *connect.Request[pb.ExportRe
 func applied(m any, p *Principal) (Resource, error) {
 	switch msg := m.(type) {
 	case *pb.ApplyRequest:
-		return inProject("project", &msg.Project, p)
+		return ofOneProject("project", &msg.Project, p)
 	case *pb.DryRunRequest:
-		return inProject("project", &msg.Project, p)
+		return ofOneProject("project", &msg.Project, p)
 	}
 	return Resource{}, errWrongMessage
 }
@@ -47,13 +47,5 @@ func exported(m any, p *Principal) (Resource, error) {
 	if !ok {
 		return Resource{}, errWrongMessage
 	}
-	return inProject("project", &msg.Project, p)
-}
-
-// inProject: the caller's project where it names none, else `default`.
-func inProject(kind string, project *string, p *Principal) (Resource, error) {
-	if *project == "" && (p == nil || p.Project == "") {
-		*project = "default"
-	}
-	return narrowed(kind, project, p)
+	return ofOneProject("project", &msg.Project, p)
 }

@@ -146,11 +146,5 @@ func ingested(m any, p *Principal) (Resource, error) {
 	default:
 		return Resource{}, errWrongMessage
 	}
-	if *project == "" && p != nil {
-		*project = p.Project
-	}
-	if *project == "" {
-		*project = DefaultProject
-	}
-	return narrowed("message", project, p)
+	return ofOneProject("message", project, p)
 }

@@ -40,7 +40,8 @@ var bareID = regexp.MustCompile(` default/([^\s:]+)`)
 // elsewhere says how what is in another project is named, where a name alone was taken for one of the project default.
 func (a *app) elsewhere(err error) string {
 	id := bareID.FindStringSubmatch(err.Error())
-	if connect.CodeOf(err) != connect.CodeNotFound || id == nil || !slices.Contains(a.args, id[1]) {
+	code := connect.CodeOf(err)
+	if code != connect.CodeNotFound && code != connect.CodePermissionDenied || id == nil || !slices.Contains(a.args, id[1]) {
 		return ""
 	}
 	return fmt.Sprintf("%[1]s alone is of the project default; in another one it is PROJECT/%[1]s: pollux search %[1]s", id[1])
